@@ -1,0 +1,59 @@
+"""kswap: pointwise convolutions of PyTorch image models with a tenth of the weights.
+
+>>> import kswap
+>>> kswap.plan_layer(1152, 320, ch=16).weights
+10240
+
+Everything that needs torch is imported when it is first used, so that ``import kswap`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kswap.version import __version__
+
+if TYPE_CHECKING:
+    from kswap.conversion import Conversion, convert, create_model, plan
+    from kswap.errors import KswapError
+    from kswap.planner import LayerPlan, Plan, plan_layer
+    from kswap.report.report import Report
+    from kswap.saving import load
+
+_HOMES = {
+    "Conversion": "kswap.conversion",
+    "convert": "kswap.conversion",
+    "create_model": "kswap.conversion",
+    "plan": "kswap.conversion",
+    "load": "kswap.saving",
+    "KswapError": "kswap.errors",
+    "LayerPlan": "kswap.planner",
+    "Plan": "kswap.planner",
+    "plan_layer": "kswap.planner",
+    "Report": "kswap.report.report",
+}
+
+__all__ = [
+    "Conversion",
+    "KswapError",
+    "LayerPlan",
+    "Plan",
+    "Report",
+    "__version__",
+    "convert",
+    "create_model",
+    "load",
+    "plan",
+    "plan_layer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kswap' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,85 @@
+"""The command ``kswap``: parse, call, render. Subcommands import torch only when they run."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from kswap.errors import KswapError
+from kswap.version import __version__
+
+_COMMANDS = {
+    "convert": ("kswap.cli.convert", "convert"),
+    "plan": ("kswap.cli.convert", "plan"),
+    "layer": ("kswap.cli.layer", "layer"),
+    "report": ("kswap.cli.report", "report"),
+    "diff": ("kswap.cli.report", "diff"),
+    "models": ("kswap.cli.models", "models"),
+    "rules": ("kswap.cli.rules", "rules"),
+    "profile": ("kswap.cli.profile", "profile"),
+}
+
+
+class BadInput(click.ClickException):
+    """Wrong use or bad input: one line, exit status 2."""
+
+    exit_code = 2
+
+
+def _one_line(error: click.UsageError) -> BadInput:
+    path = error.ctx.command_path if error.ctx else "kswap"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return BadInput(f"{message}; see `{path} --help`")
+
+
+class Commands(click.Group):
+    """Imports a subcommand when it is asked for, and turns every user's mistake into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _one_line(error) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _one_line(error) from error
+        except KswapError as error:
+            raise BadInput(" ".join(str(error).split())) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="kswap")
+def main() -> None:
+    """Pointwise convolutions of PyTorch image models with a tenth of the weights.
+
+    \b
+    kswap convert efficientnet_b0 --ch 16            convert, check and report
+    kswap convert efficientnet_b0 --ch 16 --out DIR  the same, and save it
+    kswap layer 1152 320 --ch 16                     one layer, explained
+
+    Exit status: 0 done, 1 a condition that was asked for is not met, 2 wrong use or bad input.
+    """
+
+
+def run() -> None:
+    """The entry point of the command ``kswap``."""
+    main(prog_name="kswap")

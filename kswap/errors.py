@@ -1,0 +1,40 @@
+"""What kswap says when it cannot do what was asked: one sentence, with the way to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KswapError(Exception):
+    """Base of all errors that a user can cause. The command line prints it as one line, exit status 2."""
+
+
+class ModelError(KswapError):
+    """The model cannot be found, built or run."""
+
+
+class PlanError(KswapError):
+    """A plan cannot be made, or does not fit the model that it is replayed on."""
+
+
+class RuleError(KswapError):
+    """A rule file cannot be read, or says something that kswap does not know."""
+
+
+class SavedError(KswapError):
+    """A directory cannot be written or loaded."""
+
+
+class ReportError(KswapError):
+    """A report cannot be read, or a condition on it cannot be evaluated."""
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
+    """A hint with the known words nearest to ``word``, or an empty string.
+
+    >>> nearest("efficientnet_bo", ["efficientnet_b0", "resnet50"])
+    '; did you mean efficientnet_b0?'
+    """
+    matches = difflib.get_close_matches(word, list(known), n=count, cutoff=0.6)
+    return f"; did you mean {', '.join(matches)}?" if matches else ""

@@ -1,0 +1,1 @@
+"""Tracing, observing, matching and splicing. Knows nothing of files and terminals."""

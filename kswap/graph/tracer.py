@@ -1,0 +1,162 @@
+"""torch.fx over the real forward of a model, on a clone without weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from kswap.errors import KswapError
+from kswap.graph.clone import meta_clone
+from kswap.nn.grouped import GroupedPointwise, Interleave
+from kswap.nn.kinds import is_activation, is_norm
+
+MODE = "kswap_training_mode"
+
+
+class TraceError(KswapError):
+    """torch.fx cannot trace this model."""
+
+
+class TrainingMode(nn.Module):
+    """Gives the ``training`` flag of a layer of the graph, so that the graph follows ``.train()`` and
+    ``.eval()``, be they called on the graph or on the model that shares the layer."""
+
+    layer: nn.Module
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "layer", layer)  # seen, but not a child
+
+    def forward(self) -> bool:
+        return self.layer.training
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The graph of a forward pass, or the reason why there is none.
+
+    ``specialised`` says that the model branches on ``self.training``: the graph holds the branch of eval mode.
+    ``constants`` are tensors that the forward pass makes by itself and the graph reads.
+    """
+
+    graph: fx.Graph | None
+    error: str | None = None
+    specialised: bool = False
+    constants: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def _reads_training(kind: type[nn.Module]) -> bool:
+    """Whether a method of this class reads ``self.training``."""
+    for base in kind.__mro__:
+        if base is nn.Module:
+            return False
+        for value in vars(base).values():
+            if inspect.isfunction(value) and value.__name__ != "train" and "training" in value.__code__.co_names:
+                return True
+    return False
+
+
+def _holds_layers(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) for m in module.modules())
+
+
+class ModelTracer(fx.Tracer):
+    """Keeps whole what must not be taken apart: norms, activations, drop-path and other modules that behave
+    differently in training, the layers of kswap, and what timm registers as not traceable.
+
+    Elsewhere ``self.training`` becomes a node of the graph.
+    """
+
+    def __init__(self) -> None:
+        from timm.layers import get_notrace_functions, get_notrace_modules
+
+        super().__init__(autowrap_functions=tuple(get_notrace_functions()))
+        self._notrace = tuple(get_notrace_modules())
+        self._mode: fx.Proxy | None = None
+        self.specialised = False
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, (*self._notrace, GroupedPointwise, Interleave)):
+            return True
+        if is_norm(m) or is_activation(m) or super().is_leaf_module(m, module_qualified_name):
+            return True
+        return _reads_training(type(m)) and not _holds_layers(m)
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        made = super().create_args_for_root(root_fn, is_module, concrete_args)
+        self._mode = self.create_proxy("call_module", MODE, (), {})
+        for name, module in self.root.named_modules():
+            if name == "" or not self.is_leaf_module(module, name):
+                module.training = self._mode
+        return made
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        if self._mode is not None and obj.node is self._mode.node:
+            self.specialised = True
+            return False
+        return bool(super().to_bool(obj))
+
+
+def _with_arguments(forward: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """``forward`` with exactly ``count`` arguments, so that those with defaults keep their defaults."""
+
+    def one(self: nn.Module, x: Any) -> Any:
+        return forward(self, x)
+
+    def two(self: nn.Module, x: Any, y: Any) -> Any:
+        return forward(self, x, y)
+
+    exact: dict[int, Callable[..., Any]] = {1: one, 2: two}
+    return exact.get(count, forward)
+
+
+def trace(model: nn.Module, inputs: int = 1) -> Trace:
+    """The graph of ``model`` called with ``inputs`` positional arguments. Leaves ``model`` as it is."""
+    clone = meta_clone(model)
+    kind = type(clone)
+    clone.__class__ = type(kind.__name__, (kind,), {"forward": _with_arguments(kind.forward, inputs)})
+    tracer = ModelTracer()
+    clone.add_module(MODE, TrainingMode(clone))
+    try:
+        graph = tracer.trace(clone)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        return Trace(None, error=f"{type(error).__name__}: {lines[0] if lines else 'no message'}")
+    for node in graph.nodes:
+        if node.op == "call_module" and node.target == MODE and not node.users:
+            graph.erase_node(node)
+            break
+    constants = {name: value for name, value in vars(clone).items() if name.startswith("_tensor_constant")}
+    return Trace(graph, specialised=tracer.specialised, constants=constants)
+
+
+def _attribute(model: nn.Module, target: str, constants: dict[str, torch.Tensor]) -> Any:
+    if target in constants:
+        return constants[target]
+    value: Any = model
+    for part in target.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def graph_module(model: nn.Module, inputs: int = 1) -> fx.GraphModule:
+    """The traced graph of ``model`` over the same modules and parameters, in the same mode.
+
+    Raises :class:`TraceError` when torch.fx cannot trace it.
+    """
+    traced = trace(model, inputs)
+    if traced.graph is None:
+        raise TraceError(f"torch.fx cannot trace this {type(model).__name__}: {traced.error}")
+    nodes = [node for node in traced.graph.nodes if node.op in ("call_module", "get_attr")]
+    targets = {n.target: _attribute(model, n.target, traced.constants) for n in nodes if n.target != MODE}
+    if any(node.target == MODE for node in nodes):
+        layers = [value for value in targets.values() if isinstance(value, nn.Module)]
+        targets[MODE] = TrainingMode(next((m for m in layers if _holds_layers(m)), model))
+    module = fx.GraphModule(targets, traced.graph, class_name=type(model).__name__)
+    module.graph.lint()
+    return module.train(model.training)

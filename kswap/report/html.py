@@ -1,0 +1,96 @@
+"""The report as one HTML file that stands for itself: no scripts, no fonts, nothing from the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from kswap.planner.schemes import interleave_order
+from kswap.report.report import Change, Report, SiteRow
+from kswap.report.wording import GLOSSARY, TOTAL_LABELS, compact, drop_in, percent, settings, sites_by_reason, tally
+
+DIAGRAM_CHANNELS, DIAGRAM_STEP = 16, 4
+
+
+@dataclass(frozen=True)
+class SiteBars:
+    """One site of the chart; heights are percent of the highest site."""
+
+    row: SiteRow
+    before: float
+    after: float
+
+    @property
+    def title(self) -> str:
+        row = self.row
+        if not row.replaced:
+            return f"{row.name}: kept, {row.params_before:,} parameters ({row.reason})"
+        return f"{row.name}: {row.params_before:,} → {row.params_after:,} parameters ({row.short()})"
+
+
+def _highest(report: Report) -> int:
+    return max((max(row.params_before, row.params_after) for row in report.sites), default=0)
+
+
+def _bars(report: Report) -> list[SiteBars]:
+    highest = max(_highest(report), 1)
+    return [
+        SiteBars(row, round(100 * row.params_before / highest, 3), round(100 * row.params_after / highest, 3))
+        for row in report.sites
+    ]
+
+
+def bar(change: Change) -> Markup:
+    """A bar of what is left; full, and in another colour, where a count grows."""
+    width = min(change.ratio, 1.0) * 100
+    kind = "bar grows" if change.ratio > 1 else "bar"
+    return Markup('<span class="{}"><i style="width: {}%"></i></span>').format(kind, f"{width:.2f}")
+
+
+def breakable(name: str) -> Markup:
+    """A qualified name that may break behind its dots.
+
+    >>> str(breakable("a.<b>"))
+    'a.<wbr>&lt;b&gt;'
+    """
+    return Markup(".<wbr>").join(name.split("."))
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the package, with everything escaped that comes from a report."""
+    made = Environment(
+        loader=PackageLoader("kswap.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"breakable": breakable, "percent": percent, "compact": compact, "thousands": "{:,}".format}
+    made.globals |= {"bar": bar, "glossary": GLOSSARY}
+    return made
+
+
+def render_html(report: Report) -> str:
+    """The report as one HTML page, light or dark as the reader's system is, fit for phones and for print."""
+    saved = [row for row in report.replaced if row.params_after < row.params_before]
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            settings=settings(report, "×"),
+            tally=tally(report),
+            drop_in=drop_in(report),
+            totals=[(TOTAL_LABELS[key], change) for key, change in report.totals.items()],
+            interleaved=interleave_order(DIAGRAM_CHANNELS, DIAGRAM_STEP),
+            example=max(saved, key=lambda row: row.params_before - row.params_after, default=None),
+            bars=_bars(report),
+            highest=_highest(report),
+            replaced=[(row, Change(row.params_before, row.params_after)) for row in report.replaced],
+            kept=sites_by_reason(report.kept),
+        )
+    )

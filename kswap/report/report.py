@@ -1,0 +1,214 @@
+"""The report as a value. Renderers turn it into text; nothing here touches a model or a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from kswap.counting import SiteCounts, count_plan, count_site
+from kswap.errors import ReportError
+from kswap.planner.layout import GroupedLayout
+from kswap.planner.plan import Plan, SitePlan
+from kswap.version import __version__
+
+
+@dataclass(frozen=True)
+class Change:
+    """A count before and after. ``ratio`` is after / before (1.0 when there was nothing before)."""
+
+    before: int
+    after: int
+
+    @property
+    def ratio(self) -> float:
+        return self.after / self.before if self.before else 1.0
+
+    def to_json(self) -> dict[str, float]:
+        return {"before": self.before, "after": self.after, "ratio": round(self.ratio, 6)}
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One site of the report; attribute names are the JSON keys. ``norm`` and ``activation`` are class names
+    of what the block takes in, or would; ``k`` and ``l`` are ``None`` when absent."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    stride: int
+    action: str
+    reason: str
+    ch: int
+    scheme: str
+    role: str
+    placement: str
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    k: GroupedLayout | None
+    interleave_step: int | None
+    l: GroupedLayout | None  # noqa: E741 - K and L are the names of the papers
+    norm: str | None
+    activation: str | None
+
+    @property
+    def replaced(self) -> bool:
+        return self.action == "replace"
+
+    @property
+    def grows(self) -> bool:
+        """More parameters after than before (possible where L's norm and bias outweigh what is saved)."""
+        return self.params_after > self.params_before
+
+    def short(self) -> str:
+        """``K 72x4+32 i20 L 20x16``, or ``kept``."""
+        if self.k is None or not self.replaced:
+            return "kept"
+        step = f" i{self.interleave_step}" if self.interleave_step else ""
+        second = f" L {'dense' if self.l.is_dense else self.l.short()}" if self.l else ""
+        return f"K {self.k.short()}{step}{second}"
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain["k"] = self.k.to_json() if self.k else None
+        plain["l"] = self.l.to_json() if self.l else None
+        return plain
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> SiteRow:
+        known = {f.name: data.get(f.name) for f in fields(cls)}
+        if known["k"]:
+            known["k"] = GroupedLayout.from_json(known["k"], data["in_channels"], data["out_channels"])
+        if known["l"]:
+            known["l"] = GroupedLayout.from_json(known["l"], data["out_channels"], data["out_channels"])
+        return cls(**known)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a reader of a conversion wants to know. Counts are for batch 1 at ``input_size``."""
+
+    kswap: str
+    model: str
+    scheme: str
+    ch: int
+    rules: str
+    input_size: tuple[int, ...]
+    params: Change
+    trainable_params: Change
+    macs: Change
+    computations: Change
+    sites: tuple[SiteRow, ...]
+    drop_in: bool
+    notes: tuple[str, ...]
+
+    @property
+    def replaced(self) -> tuple[SiteRow, ...]:
+        return tuple(site for site in self.sites if site.replaced)
+
+    @property
+    def kept(self) -> tuple[SiteRow, ...]:
+        return tuple(site for site in self.sites if not site.replaced)
+
+    @property
+    def totals(self) -> dict[str, Change]:
+        """The four totals in the order in which reports show them, by their JSON key."""
+        return {
+            "params": self.params,
+            "trainable_params": self.trainable_params,
+            "macs": self.macs,
+            "computations": self.computations,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON report that scripts rely on (keys may be added, none is renamed)."""
+        return {
+            "kswap": self.kswap,
+            "model": self.model,
+            "scheme": self.scheme,
+            "ch": self.ch,
+            "rules": self.rules,
+            "input_size": list(self.input_size),
+            **{key: change.to_json() for key, change in self.totals.items()},
+            "replaced": len(self.replaced),
+            "kept": len(self.kept),
+            "sites": [site.to_json() for site in self.sites],
+            "drop_in": self.drop_in,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Report:
+        """Read what :meth:`to_json` wrote. Raises :class:`ReportError` for anything else."""
+        try:
+            changes = {
+                key: Change(int(data[key]["before"]), int(data[key]["after"]))
+                for key in ("params", "trainable_params", "macs", "computations")
+            }
+            return cls(
+                kswap=str(data["kswap"]),
+                model=str(data["model"]),
+                scheme=str(data["scheme"]),
+                ch=int(data["ch"]),
+                rules=str(data.get("rules", "")),
+                input_size=tuple(int(n) for n in data["input_size"]),
+                sites=tuple(SiteRow.from_json(site) for site in data["sites"]),
+                drop_in=bool(data["drop_in"]),
+                notes=tuple(str(note) for note in data["notes"]),
+                **changes,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ReportError(f"this is not a kswap report: {type(error).__name__} at {error}") from error
+
+
+def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
+    site, layer = plan.site, plan.layer
+    activation = site.activation.type if site.activation else None
+    if plan.replaced and plan.activation and plan.absorbs_activation:
+        activation = plan.activation
+    return SiteRow(
+        name=site.name,
+        in_channels=site.in_channels,
+        out_channels=site.out_channels,
+        stride=site.stride,
+        action=plan.action,
+        reason=plan.reason,
+        ch=layer.ch,
+        scheme=layer.scheme,
+        role=site.role,
+        placement=plan.placement,
+        params_before=counts.before.params,
+        params_after=counts.after.params,
+        macs_before=counts.before.macs,
+        macs_after=counts.after.macs,
+        k=layer.k if plan.replaced else None,
+        interleave_step=layer.interleave_step if plan.replaced else None,
+        l=layer.l if plan.replaced else None,
+        norm=site.norm.type if site.norm else None,
+        activation=activation,
+    )
+
+
+def report_of(plan: Plan, drop_in: bool = True, notes: tuple[str, ...] = ()) -> Report:
+    """The report of a plan. ``notes`` are added behind the plan's own."""
+    after = count_plan(plan)
+    rows = tuple(_row(site, count_site(site)) for site in plan.sites)
+    growing = [row.name for row in rows if row.grows]
+    if growing:
+        notes = (*notes, f"{len(growing)} replaced sites have more parameters than before: {', '.join(growing[:5])}")
+    return Report(
+        kswap=__version__,
+        model=plan.model,
+        scheme=plan.scheme,
+        ch=plan.ch,
+        rules=plan.rules,
+        input_size=plan.input_size,
+        params=Change(plan.before.params, after.params),
+        trainable_params=Change(plan.before.trainable_params, after.trainable_params),
+        macs=Change(plan.before.macs, after.macs),
+        computations=Change(plan.before.operations // 2, after.operations // 2),
+        sites=rows,
+        drop_in=drop_in,
+        notes=(*plan.notes, *notes),
+    )

@@ -1,0 +1,46 @@
+"""The sites of a report as CSV: a row a site, every field a column, K and L flattened."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from kswap.planner.layout import LAYOUT_KEYS
+from kswap.report.report import Report, SiteRow
+
+
+def _columns() -> list[str]:
+    """The JSON keys of a site, with ``k`` and ``l`` as ``k_groups`` and so on."""
+    names: list[str] = []
+    for field in fields(SiteRow):
+        names += [f"{field.name}_{key}" for key in LAYOUT_KEYS] if field.name in ("k", "l") else [field.name]
+    return names
+
+
+def flat(row: SiteRow) -> dict[str, Any]:
+    """A site as one flat mapping; what is absent is ``None``, and empty in the CSV."""
+    plain = row.to_json()
+    for label in ("k", "l"):
+        layout = plain.pop(label) or {}
+        plain |= {f"{label}_{key}": layout.get(key) for key in LAYOUT_KEYS}
+    return plain
+
+
+COLUMNS = tuple(_columns())
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
+    """Rows as CSV text with a head, ``\\n`` behind each line."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, tuple(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def render_csv(report: Report) -> str:
+    """All sites of the report, replaced and kept, in the order of the network."""
+    return csv_text(COLUMNS, map(flat, report.sites))

@@ -1,0 +1,60 @@
+"""Which convolutions are replaced, with which Ch and scheme, and why: rule files, read and applied.
+
+A rule file is TOML. Its head may hold ``description`` (text) and the defaults ``scheme``, ``ch``,
+``second_layer``, ``placement`` and ``activation``; then come ``[[rule]]`` tables::
+
+    description = "EfficientNet with wider groups at the end"
+
+    [[rule]]
+    match = { name = "blocks.6.*", role = ["expansion", "projection"], in_channels = { min = 64 } }
+    ch = 32
+    why = "the last stage has many channels and few positions"
+
+``match`` holds one or more of these; a site has to meet all that are stated, and any one of a list:
+
+* ``name``: the exact qualified name; a glob if it holds ``*``, ``?`` or ``[`` (``*`` runs over dots as well);
+  a regular expression that fits the whole name if it starts with ``re:``.
+* ``role``: one of :data:`kswap.sites.ROLES`; ``type``: the class name of the convolution, such as ``Conv2d``.
+* ``in_channels``, ``out_channels``: a number, or ``{ min = 64, max = 512 }``, both ends included.
+
+A rule sets one or more of ``keep`` (``true`` keeps the convolution; ``false`` takes back what a less specific
+rule kept), ``ch``, ``scheme``, ``second_layer``, ``placement`` (``"absorbed"`` or ``"linear"``) and
+``activation`` (one of :data:`kswap.planner.plan.ACTIVATIONS`; a linear block has none); ``why`` is the
+reason that readers are shown.
+
+**Precedence.** Decided for each key by itself, so that two rules can each set a different key of one site:
+
+1. a rule with the exact name, then one with ``re:``, then one with a glob, then one without a name;
+2. among equals the rule that stands later in the file;
+3. what no rule sets comes from the head of the file, and then from the caller (``--ch``, ``--scheme``).
+
+What the structure of the model keeps (the classifier, for instance) no rule can release. A rule that matched
+nothing is reported by :func:`unused`; an unknown key is a :class:`kswap.errors.RuleError`.
+
+>>> from kswap.sites import Site
+>>> rules = load_rules({"rule": [{"match": {"name": "blocks.*"}, "ch": 32}]})
+>>> decide(rules, Site("blocks.0.conv", 64, 64), ch=16, scheme="v2").ch
+32
+>>> decide(rules, Site("head", 64, 64), ch=16, scheme="v2").ch
+16
+"""
+
+from kswap.rules.deciding import Decision, decide, unused
+from kswap.rules.matching import Match, Range, Specificity
+from kswap.rules.reading import load_rules, preset_directory, presets
+from kswap.rules.ruleset import Rule, RuleSet, Settings
+
+__all__ = [
+    "Decision",
+    "Match",
+    "Range",
+    "Rule",
+    "RuleSet",
+    "Settings",
+    "Specificity",
+    "decide",
+    "load_rules",
+    "preset_directory",
+    "presets",
+    "unused",
+]

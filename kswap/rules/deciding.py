@@ -1,0 +1,109 @@
+"""From rules and sites to decisions, and to the rules that decided nothing. Pure functions."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kswap.rules.matching import REGEX_PREFIX, Range, Specificity, names
+from kswap.rules.ruleset import Rule, RuleSet, rule_label
+from kswap.sites import Site
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the rules say about one site.
+
+    ``why`` is the reason for the reader: why the site is kept, else the ``why`` of the rules that decided
+    something, else ``None``. ``activation`` is ``None`` when the site's own one stays. ``matched`` holds the
+    places of the rules that match, counted from 0 in the order of the file.
+    """
+
+    keep: bool
+    why: str | None
+    ch: int
+    scheme: str
+    second_layer: bool
+    placement: str
+    activation: str | None
+    matched: tuple[int, ...]
+
+
+def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
+    """What ``rules`` say about ``site``; ``ch`` and ``scheme`` are the caller's, for what nobody else sets.
+
+    The precedence is that of :mod:`kswap.rules`. A site that its structure keeps (``site.keep``) stays kept.
+
+    >>> from kswap.rules import load_rules
+    >>> rules = load_rules({"rule": [{"match": {"role": "projection"}, "keep": True, "why": "thin already"}]})
+    >>> decision = decide(rules, Site("proj", 64, 16, role="projection"), ch=16, scheme="v2")
+    >>> decision.keep, decision.why, decision.matched
+    (True, 'thin already', (0,))
+    """
+    found = [(rule.match.specificity(site), index) for index, rule in enumerate(rules.rules)]
+    ranked: list[tuple[Specificity, int]] = sorted((rank, index) for rank, index in found if rank is not None)
+    decider = {key: index for _, index in ranked for key in rules.rules[index].settings.stated}
+    chosen: dict[str, Any] = {
+        "keep": False,
+        "scheme": scheme,
+        "ch": ch,
+        "second_layer": True,
+        "placement": "absorbed",
+        "activation": None,
+    }
+    chosen |= rules.defaults.to_json()
+    chosen |= {key: getattr(rules.rules[index].settings, key) for key, index in decider.items()}
+    reasons = [rules.rules[index].why for index in sorted(set(decider.values()))]
+    why = "; ".join(reason for reason in reasons if reason) or None
+    if chosen["keep"]:
+        why = rules.rules[decider["keep"]].why or f"kept by rule {decider['keep'] + 1} of {rules.name}"
+    if site.keep is not None:
+        chosen["keep"], why = True, site.keep
+    return Decision(why=why, matched=tuple(sorted(index for _, index in ranked)), **chosen)
+
+
+def unused(rules: RuleSet, sites: Iterable[Site]) -> tuple[str, ...]:
+    """One sentence for each rule that matches none of the sites, and for each name in a list that fits none.
+
+    >>> from kswap.rules import load_rules
+    >>> rules = load_rules({"rule": [{"match": {"name": "blocks.9.*"}, "ch": 8}]})
+    >>> unused(rules, [Site("blocks.6.0.conv_pw", 192, 1152), Site("conv_stem", 3, 32)])
+    ("rule 1 (name = 'blocks.9.*') matched nothing; nearest: blocks.6.0.conv_pw",)
+    """
+    known = tuple(sites)
+    sentences = []
+    for number, rule in enumerate(rules.rules, start=1):
+        if not any(rule.match.specificity(site) is not None for site in known):
+            sentences.append(f"{rule_label(number, rule)} matched nothing; {_explain(rule, known)}")
+        elif len(rule.match.name) > 1:
+            idle = [pattern for pattern in rule.match.name if not any(names(pattern, site.name) for site in known)]
+            for pattern in idle:
+                sentences.append(
+                    f"rule {number}: name = '{pattern}' matched nothing; {_nearest_names([pattern], known)}"
+                )
+    return tuple(sentences)
+
+
+def _nearest_names(patterns: Iterable[str], sites: Sequence[Site]) -> str:
+    known = [site.name for site in sites]
+    stripped = [pattern.removeprefix(REGEX_PREFIX) for pattern in patterns]
+    closest = [name for text in stripped for name in difflib.get_close_matches(text, known, n=1, cutoff=0.0)]
+    return f"nearest: {', '.join(dict.fromkeys(closest))}"
+
+
+def _explain(rule: Rule, sites: Sequence[Site]) -> str:
+    """The first condition that no site meets, against what the sites have."""
+    if not sites:
+        return "the model has no sites"
+    for key in rule.match.stated:
+        if any(rule.match.meets(site, key) for site in sites):
+            continue
+        if key == "name":
+            return _nearest_names(rule.match.name, sites)
+        values = {getattr(site, key) for site in sites}
+        if isinstance(getattr(rule.match, key), Range):
+            return f"the sites have {key} from {min(values)} to {max(values)}"
+        return f"the sites have {key} {', '.join(sorted(values))}"
+    return "no site meets all of its conditions at once"

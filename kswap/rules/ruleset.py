@@ -1,0 +1,131 @@
+"""Rules as values: what a rule sets, the rule, and the set of them that a file holds. JSON in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from kswap.errors import PlanError, RuleError
+from kswap.planner.plan import ACTIVATIONS, PLACEMENTS
+from kswap.planner.schemes import SCHEMES, check_ch
+from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
+from kswap.rules.matching import Match
+
+DEFAULT_KEYS = ("scheme", "ch", "second_layer", "placement", "activation")
+SETTING_KEYS = ("keep", *DEFAULT_KEYS)
+RULE_KEYS = ("match", *SETTING_KEYS, "why")
+FILE_KEYS = ("description", *DEFAULT_KEYS, "rule")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a rule, or the head of a rule file, sets. ``None`` leaves a key to those that come after."""
+
+    keep: bool | None = None
+    scheme: str | None = None
+    ch: int | None = None
+    second_layer: bool | None = None
+    placement: str | None = None
+    activation: str | None = None
+
+    def __post_init__(self) -> None:
+        for label in ("keep", "second_layer"):
+            if getattr(self, label) is not None:
+                check_flag(getattr(self, label), label)
+        for label, known in (("scheme", SCHEMES), ("placement", PLACEMENTS), ("activation", ACTIVATIONS)):
+            if getattr(self, label) is not None:
+                check_word(getattr(self, label), known, label)
+        if self.ch is not None:
+            try:
+                check_ch(self.ch)
+            except PlanError as error:
+                raise RuleError(str(error)) from error
+        if self.placement == "linear" and self.activation is not None:
+            raise RuleError("an activation has no place in a linear block; leave out activation or placement")
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The keys that are set."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in self.stated}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One ``[[rule]]`` table: what it asks of a site, what it sets, and why."""
+
+    match: Match
+    settings: Settings
+    why: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.settings.stated:
+            raise RuleError(f"it sets nothing; add one of {', '.join(SETTING_KEYS)}, or take the rule out")
+        if self.why is not None:
+            check_text(self.why, "why")
+
+    def to_json(self) -> dict[str, Any]:
+        why = {} if self.why is None else {"why": self.why}
+        return {"match": self.match.to_json(), **self.settings.to_json(), **why}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Rule:
+        """Read a ``[[rule]]`` table. Raises :class:`RuleError` for anything else."""
+        table = check_table(data, RULE_KEYS, "a rule")
+        if "match" not in table:
+            raise RuleError("it has no match; say which sites it means")
+        settings = Settings(**{key: table[key] for key in SETTING_KEYS if key in table})
+        return cls(Match.from_json(table["match"]), settings, table.get("why"))
+
+
+def rule_label(number: int, rule: Any) -> str:
+    """``rule 2 (name = 'blocks.*')``: how messages call a rule, be it read already or still a table."""
+    table = rule.to_json() if isinstance(rule, Rule) else rule
+    match = table.get("match") if isinstance(table, dict) else None
+    return f"rule {number} ({toml_text(match)[1:-1]})" if isinstance(match, dict) and match else f"rule {number}"
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """A whole rule file. ``name`` is that of the preset or the file; ``defaults`` is its head."""
+
+    name: str
+    description: str = ""
+    defaults: Settings = Settings()
+    rules: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_text(self.name, "name")
+        check_text(self.description, "description")
+        if self.defaults.keep is not None:
+            raise RuleError("keep belongs into a rule, not into the head of the file")
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of the TOML file, and the name: it can stand in a saved plan."""
+        rules = [rule.to_json() for rule in self.rules]
+        return {"name": self.name, "description": self.description, **self.defaults.to_json(), "rule": rules}
+
+    @classmethod
+    def from_json(cls, data: Any, name: str = "rules") -> RuleSet:
+        """Read what :meth:`to_json` wrote, or the table of a TOML file. ``name`` is for data that has none.
+
+        Raises :class:`RuleError` with one sentence that names the rule.
+        """
+        table = check_table(data, ("name", *FILE_KEYS), "the rules")
+        listed = table.get("rule", [])
+        if not isinstance(listed, list):
+            raise RuleError("rule must be a list of tables; write [[rule]] with two brackets")
+        rules = []
+        for number, rule in enumerate(listed, start=1):
+            try:
+                rules.append(Rule.from_json(rule))
+            except RuleError as error:
+                raise RuleError(f"{rule_label(number, rule)}: {error}") from error
+        return cls(
+            name=table.get("name", name),
+            description=table.get("description", ""),
+            defaults=Settings(**{key: table[key] for key in DEFAULT_KEYS if key in table}),
+            rules=tuple(rules),
+        )

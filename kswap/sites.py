@@ -1,0 +1,115 @@
+"""What a site is: one pointwise convolution of a model, with the norm and activation that follow it.
+
+A site is a plain value. The graph rooms make it, rules and planner read it, the splice finds its modules
+again by their qualified names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any
+
+from kswap.errors import PlanError
+
+ROLES = ("classifier", "squeeze-excite", "expansion", "projection", "pointwise")
+
+
+@dataclass(frozen=True)
+class Follower:
+    """A norm or an activation behind a convolution.
+
+    ``name`` is its qualified name, or ``""`` for a function such as ``F.relu``. ``operations`` are the
+    operations that it costs at batch 1, as the papers count them (see :mod:`kswap.counting`). ``stays`` says
+    that the block takes a copy and the call in the model remains (a shared or functional ReLU, which changes
+    nothing when it is applied a second time).
+    """
+
+    name: str
+    type: str
+    params: int = 0
+    trainable_params: int = 0
+    operations: int = 0
+    stays: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "a norm or activation of the plan")
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One pointwise convolution.
+
+    ``positions`` is the number of output positions (height x width, summed over all calls) at batch 1.
+    ``keep`` is the structural reason why this convolution cannot or must not be replaced, else ``None``.
+    ``broken`` says why norm or activation are not taken into the block where the chain ends early.
+    """
+
+    name: str
+    in_channels: int
+    out_channels: int
+    stride: int = 1
+    bias: bool = False
+    trainable: bool = True
+    type: str = "Conv2d"
+    role: str = "pointwise"
+    positions: int = 1
+    calls: int = 1
+    norm: Follower | None = None
+    activation: Follower | None = None
+    keep: str | None = None
+    broken: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"site '{self.name}'")
+        if not self.name:
+            raise PlanError("a site has a name")
+        if self.role not in ROLES:
+            raise PlanError(f"unknown role '{self.role}' of site '{self.name}': known are {', '.join(ROLES)}")
+        for label in ("in_channels", "out_channels", "stride"):
+            if getattr(self, label) < 1:
+                raise PlanError(f"{label} of site '{self.name}' must be at least 1, not {getattr(self, label)}")
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        for label in ("norm", "activation"):
+            plain[label] = plain[label].to_json() if plain[label] else None
+        return plain
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Site:
+        """Read what :meth:`to_json` wrote; keys of other values beside it are passed over."""
+        try:
+            known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+            for label in ("norm", "activation"):
+                if known.get(label) is not None:
+                    known[label] = Follower(**known[label])
+            return cls(**known)
+        except TypeError as error:
+            raise PlanError(f"a site of the plan cannot be read: {error}") from error
+
+
+SITE_KEYS = tuple(f.name for f in fields(Site))
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "bool": (bool,),
+    "str": (str,),
+    "str | None": (str, NoneType),
+    "Follower | None": (Follower, NoneType),
+}
+
+
+def check_fields(value: Any, what: str) -> None:
+    """Refuse a dataclass whose fields are not of the types that it states; whole numbers are not negative.
+
+    Plans come from files that people edit. Raises :class:`PlanError`.
+    """
+    for f in fields(value):
+        found = getattr(value, f.name)
+        if type(found) not in _KINDS[str(f.type)]:
+            raise PlanError(f"{f.name} of {what} must be {f.type}, not {found!r}")
+        if type(found) is int and found < 0:
+            raise PlanError(f"{f.name} of {what} must not be negative, but is {found}")
