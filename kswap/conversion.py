@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 from kswap.counting import count_plan
 from kswap.errors import ModelError, PlanError
 from kswap.graph.clone import is_on_meta
-from kswap.graph.match import find_sites
+from kswap.graph.match import find_sites, is_pointwise
 from kswap.graph.observe import Observation, observe, output_shapes
 from kswap.graph.splice import splice_
 from kswap.graph.tracer import Trace, graph_module, trace
@@ -83,7 +83,7 @@ def plan(
     >>> import kswap
     >>> plan = kswap.plan("efficientnet_b0", ch=16, num_classes=10)
     >>> len(plan.replaced), plan["conv_head"].short()
-    (62, 'K 20x64')
+    (55, 'K 20x64')
     """
     source, built = _built(model, model_kwargs, meta=True)
     inputs = _inputs(built, source, example_input, input_size)
@@ -117,6 +117,7 @@ def convert(
     (4020358, 623226)
     """
     named = isinstance(model, str)
+    check_model(model)
     target = choose_device(device if device is not None else ("auto" if named else None), model)
     with _seeded(seed):
         source, built = _built(model, model_kwargs, pretrained=pretrained)
@@ -192,17 +193,20 @@ def _built(
             return original_of(model, meta=meta)
         source = parse_source(model, kwargs)
         return source, source.build(pretrained=pretrained, meta=meta)
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"model must be a torch.nn.Module or a name, not a {type(model).__name__}")
+    check_model(model)
     if kwargs or pretrained:
         names = ", ".join([*kwargs, *(["pretrained"] if pretrained else [])])
         raise ModelError(f"{names} can only be given with a model's name, not with a module")
-    _refuse_wrapped(model)
     return source_of_module(model), model
 
 
-def _refuse_wrapped(model: nn.Module) -> None:
+def check_model(model: object) -> None:
+    """Refuse what is neither a name nor a plain module, and say what to pass instead (:class:`ModelError`)."""
     kind = type(model).__name__
+    if isinstance(model, str):
+        return
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model must be a torch.nn.Module or a name, not a {kind}")
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise ModelError(f"this is a {kind} around a model: pass its .module, and wrap the converted model again")
     if hasattr(model, "_orig_mod"):
@@ -243,6 +247,8 @@ def _plan(
     check_ch(ch)
     check_scheme(scheme)
     rule_set = load_rules(rules, scheme=scheme)
+    if not any(is_pointwise(module) for module in model.modules()):
+        raise PlanError(f"{source.title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace")
     observation = _observe(model, source, inputs)
     traced = trace(model, len(inputs))
     if replay is not None:
@@ -296,8 +302,6 @@ def make_plan(
 
     Raises :class:`PlanError` when no site would be replaced, with the reason.
     """
-    if not sites:
-        raise PlanError(f"{model} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace")
     planned = tuple(_plan_site(site, rules, ch, scheme) for site in sites)
     made = Plan(
         model=model,
@@ -338,7 +342,7 @@ def _nothing(made: Plan) -> str:
     count = len(made.sites)
     by_rule = [s for s in made.sites if s.site.keep is None and s.layer.k is not None]
     if by_rule:
-        return f"the rules {made.rules} keep all {len(by_rule)} eligible of the {count} pointwise convolutions"
+        return f"the rules ({made.rules}) keep all {len(by_rule)} eligible of the {count} pointwise convolutions"
     free = [s for s in made.sites if s.site.keep is None]
     if not free:
         return f"none of the {count} pointwise convolutions can be replaced; the first: {made.sites[0].reason}"

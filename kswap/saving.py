@@ -53,6 +53,7 @@ def save(conversion: Conversion, directory: str | Path, force: bool = False) -> 
     source = conversion.source.to_json()
     with _fresh_directory(target) as fresh:
         save_model(conversion.model, str(fresh / WEIGHTS), metadata={"kswap": __version__})
+        (fresh / WEIGHTS).chmod(0o644)
         saved = {
             "format": FORMAT,
             "kswap": __version__,

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,9 @@ class Source:
 
     @property
     def title(self) -> str:
-        """The name as the user wrote it."""
+        """The name as the user wrote it; of a module its class."""
+        if self.kind == "module":
+            return self.name.rpartition(".")[2]
         return f"torchvision/{self.name}" if self.kind == "torchvision" else self.name
 
     @property
@@ -125,9 +127,42 @@ def parse_source(name: str, kwargs: Mapping[str, Any] | None = None) -> Source:
     return Source("timm", name, kwargs)
 
 
+@contextlib.contextmanager
+def _quick_when_offline() -> Iterator[None]:
+    """Let the hub's client use its cache at once where its host cannot be reached, instead of retrying."""
+    import socket
+    import urllib.parse
+    import urllib.request
+
+    from huggingface_hub import constants
+
+    host = urllib.parse.urlsplit(constants.ENDPOINT)
+    reachable = bool(urllib.request.getproxies())
+    if not reachable:
+        with contextlib.suppress(OSError):
+            socket.create_connection((host.hostname or "", host.port or 443), timeout=5).close()
+            reachable = True
+    was = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = was or not reachable
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = was
+
+
 def _is_offline(error: BaseException) -> bool:
     """Whether an exception, or one behind it, says that the hub cannot be reached."""
-    words = ("offline", "connection", "connect", "resolve", "localentrynotfound", "timeout", "timed out", "proxy")
+    words = (
+        "offline",
+        "connect",
+        "resolve",
+        "urlerror",
+        "unreachable",
+        "localentrynotfound",
+        "timeout",
+        "timed out",
+        "proxy",
+    )
     seen: BaseException | None = error
     while seen is not None:
         text = f"{type(seen).__name__} {seen}".lower()
@@ -147,13 +182,14 @@ def _call(build: Callable[[], Any], title: str, pretrained: bool) -> nn.Module:
     from torch import nn
 
     try:
-        model = build()
+        with _quick_when_offline() if pretrained else contextlib.nullcontext():
+            model = build()
     except ModelError:
         raise
     except Exception as error:
-        if pretrained and _is_offline(error):
+        if (pretrained or ":" in title) and _is_offline(error):
             raise ModelError(
-                f"the pretrained weights of {title} cannot be fetched without a connection: "
+                f"{title} cannot be fetched without a connection: "
                 f"go online, or leave out --pretrained to start from fresh weights"
             ) from error
         if pretrained and "pretrained weights" in str(error).lower():

@@ -16,7 +16,7 @@ from kswap.cli.options import (
     parse_size,
     status,
 )
-from kswap.report.condition import Condition, check_paths
+from kswap.report.condition import Condition, values_of
 
 if TYPE_CHECKING:
     from kswap.report.report import Report
@@ -30,16 +30,25 @@ fail_if_option = click.option(
 
 def _condition(text: str | None) -> Condition | None:
     """Parsed before the work starts, so that a mistake shows at once."""
-    if text is None:
+    return None if text is None else Condition.parse(text).check()
+
+
+def _failure(condition: Condition | None, report: Report) -> str | None:
+    """What is said when the condition holds, with the values that made it so; ``None`` when it does not."""
+    plain = report.to_json()
+    if condition is None or not condition.holds(plain):
         return None
-    condition = Condition.parse(text)
-    check_paths(condition)
-    return condition
+    values = values_of(plain)
+    return f"Failed: {condition.text} ({', '.join(f'{path} is {values[path]}' for path in condition.paths)})"
 
 
-def _stop_if(condition: Condition | None, report: Report) -> None:
-    if condition is not None and condition.holds(report.to_json()):
-        click.echo(f"Failed: {condition.explain(report.to_json())}", err=True)
+def _show(report: Report, format_: str, failure: str | None) -> None:
+    """Print the report; exit with status 1 when a condition that was asked for is not met."""
+    from kswap.report.render import render
+
+    render(report, format_, console())
+    if failure:
+        click.echo(failure, err=True)
         raise click.exceptions.Exit(1)
 
 
@@ -56,7 +65,7 @@ def _stop_if(condition: Condition | None, report: Report) -> None:
 @fail_if_option
 @click.pass_context
 def convert(ctx: click.Context, /, **options: Any) -> None:
-    """Convert MODEL, run it once, report, and save it with --out.
+    """Convert MODEL, check it, report it, save it.
 
     MODEL is a timm name (efficientnet_b0, with a tag too), torchvision/resnet50, package.module:factory,
     file.py:factory, or a directory that kswap saved (its original is converted again).
@@ -84,15 +93,16 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
                 **common, plan=replay, device=device, seed=options["seed"], pretrained=options["pretrained"]
             )
             report = conversion.report
-    _render(report, options["format_"])
-    _stop_if(condition, report)
+    failure = _failure(condition, report)
+    if conversion and options["out"] and not failure:
+        with status(f"saving {options['out']}"):
+            conversion.save(options["out"], force=options["force"])
+    _show(report, options["format_"], failure)
     if conversion is None:
         click.echo("dry run: nothing was built or written", err=True)
         return
     click.echo(f"ran once on {device}: output shapes as before", err=True)
     if options["out"]:
-        with status(f"saving {options['out']}"):
-            conversion.save(options["out"], force=options["force"])
         click.echo(f"saved in {options['out']}: load it with kswap.load({str(options['out'])!r})", err=True)
 
 
@@ -103,7 +113,10 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
 @fail_if_option
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
-    """What `kswap convert` would do to MODEL, without building anything."""
+    """Show what convert would do, without building.
+
+    The model is built without weights, on the meta device.
+    """
     check_scheme_against_rules(ctx, options["rules"], options["scheme"])
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
@@ -121,14 +134,9 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
             **arguments,
         )
         report = report_of(made)
-    _render(report, options["format_"])
-    _stop_if(condition, report)
-    if options["save"]:
+    failure = _failure(condition, report)
+    if options["save"] and not failure:
         made.save(options["save"])
+    _show(report, options["format_"], failure)
+    if options["save"]:
         click.echo(f"plan in {options['save']}: edit it, then `kswap convert MODEL --plan {options['save']}`", err=True)
-
-
-def _render(report: Report, format_: str) -> None:
-    from kswap.report.render import render
-
-    render(report, format_, console())

@@ -17,7 +17,10 @@ from kswap.cli.options import console
 @click.option("--no-second-layer", is_flag=True, help="K alone, without L.")
 @click.option("--format", "format_", type=click.Choice(["rich", "json"]), default="rich", show_default=True)
 def layer(in_channels: int, out_channels: int, ch: int, scheme: str, no_second_layer: bool, format_: str) -> None:
-    """What replaces one pointwise convolution of IN_CHANNELS inputs and OUT_CHANNELS filters."""
+    """Explain the plan of one pointwise convolution.
+
+    It has IN_CHANNELS inputs and OUT_CHANNELS filters.
+    """
     from kswap.planner import plan_layer
     from kswap.report.layer import render_layer
 

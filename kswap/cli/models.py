@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 @click.option("--sort", type=click.Choice(["name", "share", "params"]), default="name", show_default=True)
 @click.option("--format", "format_", type=click.Choice(["rich", "json", "csv"]), default="rich", show_default=True)
 def models(pattern: str | None, refresh: bool, sort: str, format_: str) -> None:
-    """timm models whose name matches PATTERN, with the share of pointwise parameters.
+    """List timm models and their pointwise share.
 
-    PATTERN is a glob (resnet*) or a part of the name.
+    The share is that of the parameters in dense 1x1 convolutions. PATTERN is a glob
+    (resnet*) or a part of the name.
     """
     from kswap.model_table import matching, read_table, write_table
 

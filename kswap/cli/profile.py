@@ -21,7 +21,10 @@ T = TypeVar("T")
 @click.option("--ch", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--format", "format_", type=click.Choice(["rich", "json"]), default="rich", show_default=True)
 def profile(model: str, ch: int, format_: str) -> None:
-    """Time help, imports, building, planning and rewriting of MODEL (a timm name), once each."""
+    """Time each step of the road on this machine.
+
+    Help, imports, building, planning and rewriting of MODEL (a timm name), once each.
+    """
     from kswap.cli.options import status
 
     with status(f"timing {model}"):

@@ -11,7 +11,10 @@ from kswap.cli.options import console, format_option
 @click.argument("directory", metavar="DIR")
 @format_option
 def report(directory: str, format_: str) -> None:
-    """Show the report of DIR again: a directory that kswap saved, or a JSON report."""
+    """Show the report of a saved directory again.
+
+    DIR is a directory that kswap saved, or a JSON report.
+    """
     from kswap.report.render import render
     from kswap.saving import read_report
 
@@ -25,7 +28,10 @@ def report(directory: str, format_: str) -> None:
     "--format", "format_", type=click.Choice(["rich", "json", "md", "csv"]), default="rich", show_default=True
 )
 def diff(before: str, after: str, format_: str) -> None:
-    """Compare the reports of two saved directories, or of two JSON reports."""
+    """Compare two saved directories.
+
+    DIR is a directory that kswap saved, or a JSON report.
+    """
     from kswap.report.diff import diff_reports
     from kswap.report.render import render_diff
     from kswap.saving import read_report

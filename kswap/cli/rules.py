@@ -10,7 +10,9 @@ from kswap.cli.options import console
 @click.command()
 @click.argument("preset", required=False)
 def rules(preset: str | None) -> None:
-    """List the presets; with PRESET, show its file, to copy and change.
+    """List the rule presets, or show one.
+
+    With PRESET, its file is shown, to copy and change.
 
     Give a preset or a file of your own to `kswap convert MODEL --rules PRESET|FILE`.
     """

@@ -219,7 +219,10 @@ def find_sites(model: nn.Module, graph: fx.Graph | None, observation: Observatio
     recorded = _Chains(model, observation.graph, observation)
     traced = _Chains(model, graph, observation) if graph is not None else recorded
     declared = declared_classifiers(model)
-    classifiers = declared if declared is not None else recorded.classifiers()
+    why_kept = "the classifier is never replaced"
+    if declared is None:
+        why_kept = "it makes the model's output: the classifier is never replaced"
+    classifiers = recorded.classifiers() if declared is None else declared
     sites = []
     for name, module in model.named_modules():
         if not is_pointwise(module) or not isinstance(module, nn.Conv2d):
@@ -227,11 +230,11 @@ def find_sites(model: nn.Module, graph: fx.Graph | None, observation: Observatio
         record = observation.records.get(name, ModuleRecord())
         keep = _structural_reason(module)
         if name in classifiers:
-            keep = "the classifier is never replaced"
-        elif record.calls == 0:
-            keep = "not called in the forward pass"
+            keep = why_kept
         elif name in observation.read_elsewhere:
             keep = "its weight is read elsewhere in the model"
+        elif record.calls == 0:
+            keep = "not called in the forward pass"
         norm = activation = broken = None
         if keep is None:
             chains = traced if name in traced.nodes else recorded

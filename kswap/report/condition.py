@@ -41,7 +41,7 @@ LARGEST_EXPONENT = 30
 
 TOKEN = re.compile(
     r"""\s*(?:
-        (?P<number>[+-]?(?:\d[\d_]*)?\.?\d[\d_]*(?:[eE][+-]?\d{1,9})?[%KMGkmg]?(?![\w.%]))
+        (?P<number>[+-]?(?:\d[\d_]*(?:\.\d[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d{1,9})?[%KMGkmg]?(?![\w.%]))
       | (?P<word>[A-Za-z_][\w.]*)
       | (?P<sign>[()]|[<>=!&|]+)
       | (?P<other>\S+)
@@ -69,12 +69,17 @@ class Path:
     def of(self, report: Mapping[str, Any]) -> Value:
         known = values_of(report)
         if self.keys not in known:
-            near = nearest(self.keys, known) or f"; known are {', '.join(known)}"
-            raise ReportError(f"the report has no number '{self.keys}'{near}")
+            raise ReportError(f"the report has no number '{self.keys}'{_near_paths(self.keys, known)}")
         return known[self.keys]
 
 
 Operand = Number | Path
+
+
+def _near_paths(keys: str, known: Iterable[str]) -> str:
+    """A hint: paths that hold ``keys`` as their first or last key, else those that are spelled alike, else all."""
+    parts = [path for path in known if path.startswith(f"{keys}.") or path.endswith(f".{keys}")]
+    return f"; did you mean {', '.join(parts)}?" if parts else nearest(keys, known) or f"; known are {', '.join(known)}"
 
 
 @dataclass(frozen=True)

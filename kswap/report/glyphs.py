@@ -43,6 +43,10 @@ class Glyphs:
         return "|" if self.ascii_only else "·"
 
     @property
+    def bullet(self) -> str:
+        return "-" if self.ascii_only else "•"
+
+    @property
     def ellipsis(self) -> str:
         return "..." if self.ascii_only else "…"
 

@@ -10,7 +10,17 @@ from markupsafe import Markup
 
 from kswap.planner.schemes import interleave_order
 from kswap.report.report import Change, Report, SiteRow
-from kswap.report.wording import GLOSSARY, TOTAL_LABELS, compact, drop_in, percent, settings, sites_by_reason, tally
+from kswap.report.wording import (
+    GLOSSARY,
+    TOTAL_LABELS,
+    compact,
+    drop_in,
+    percent,
+    settings,
+    signed,
+    sites_by_reason,
+    tally,
+)
 
 DIAGRAM_CHANNELS, DIAGRAM_STEP = 16, 4
 
@@ -69,7 +79,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"breakable": breakable, "percent": percent, "compact": compact, "thousands": "{:,}".format}
+    made.filters |= {
+        "breakable": breakable,
+        "percent": percent,
+        "compact": compact,
+        "thousands": "{:,}".format,
+        "signed": signed,
+    }
     made.globals |= {"bar": bar, "glossary": GLOSSARY}
     return made
 

@@ -11,7 +11,8 @@ from rich.text import Text
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.schemes import LayerPlan, interleave_order, plan_layer
 from kswap.report.glyphs import Glyphs
-from kswap.report.terminal import EXACT, what_is_left
+from kswap.report.site_table import EXACT, what_is_left
+from kswap.report.wording import plural
 
 SHOWN_GROUPS = 3  # groups of a path that the picture shows before it elides
 SHOWN_RUNS = 3  # runs of channels that one line of the picture shows before it elides
@@ -90,10 +91,6 @@ def span(channels: tuple[int, ...], glyphs: Glyphs) -> str:
     return ", ".join([*shown, glyphs.ellipsis] if len(runs) > SHOWN_RUNS else shown)
 
 
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def picture(paths: list[Path], inputs: str, outputs: str, glyphs: Glyphs) -> list[str]:
     """The lines of the picture: a group a line, left what it reads, right what it makes."""
     rows = [(inputs, "", outputs, "")]
@@ -121,8 +118,8 @@ def _layout_lines(layout: GroupedLayout) -> list[str]:
         return [f"One group: a plain dense pointwise convolution, every filter reads all {width} channels."]
     first = layout.groups * layout.filters_per_group
     lines = [
-        f"{_plural(layout.groups, 'group')} of {_plural(layout.filters_per_group, 'filter')}; each filter reads the "
-        f"{_plural(width, 'channel')} of its group, not all {layout.in_channels:,}."
+        f"{plural(layout.groups, 'group')} of {plural(layout.filters_per_group, 'filter')}; each filter reads the "
+        f"{plural(width, 'channel')} of its group, not all {layout.in_channels:,}."
     ]
     if layout.replicated:
         lines.append(
@@ -130,7 +127,7 @@ def _layout_lines(layout: GroupedLayout) -> list[str]:
             f"{layout.replicated:,} are read twice (replicated behind the last)."
         )
     if layout.extra_groups:
-        extra = _plural(layout.extra_groups, "extra group")
+        extra = plural(layout.extra_groups, "extra group")
         lines.append(
             f"{layout.groups:,} x {layout.filters_per_group} = {first:,} filters, and {layout.out_channels:,} are "
             f"wanted: a second path of {extra} of 1 filter makes the other {layout.extra_groups:,}."
@@ -185,7 +182,7 @@ def steps_of(plan: LayerPlan, glyphs: Glyphs) -> list[Step]:
     if plan.l:
         source = interleave_order(plan.out_channels, plan.interleave_step or 1)
         steps.append(_layout_step("L", plan.l, source, "K's channels", glyphs))
-        total = f"K (in its own order) + L, channel by channel: {_plural(plan.out_channels, 'output channel')}."
+        total = f"K (in its own order) + L, channel by channel: {plural(plan.out_channels, 'output channel')}."
         steps.append(Step("Sum", "K + L", (total,)))
     return steps
 
@@ -209,7 +206,7 @@ def render_layer(plan: LayerPlan, console: Console) -> None:
     """
     glyphs = Glyphs.of(console)
     title = f"{plan.in_channels}{glyphs.arrow}{plan.out_channels} pointwise convolution"
-    settings = f"scheme {plan.scheme} {glyphs.dot} {_plural(plan.ch, 'channel')} per group (Ch)"
+    settings = f"scheme {plan.scheme} {glyphs.dot} {plural(plan.ch, 'channel')} per group (Ch)"
     console.print(Text.assemble((title, "bold"), f"   {settings}"))
     console.print()
     if plan.k is None:

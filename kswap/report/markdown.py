@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from kswap.report.report import Change, Report, SiteRow
-from kswap.report.wording import GLOSSARY, TOTAL_LABELS, drop_in, percent, settings, sites_by_reason, tally
+from kswap.report.wording import GLOSSARY, TOTAL_LABELS, drop_in, percent, plural, settings, sites_by_reason, tally
 
 BAR_CELLS = 20
 
@@ -73,7 +73,7 @@ def _site_cells(row: SiteRow) -> list[str]:
 def _replaced(report: Report) -> list[str]:
     heads = ["site", "channels", "plan", "parameters", "left", "MACs"]
     lines = table(heads, map(_site_cells, report.replaced), "<><>>>")
-    return folded(f"Replaced: {len(report.replaced)} sites", lines)
+    return folded(f"Replaced: {plural(len(report.replaced), 'site')}", lines)
 
 
 def _kept(report: Report) -> list[str]:
@@ -81,7 +81,9 @@ def _kept(report: Report) -> list[str]:
         (prose(reason), str(len(rows)), ", ".join(code(row.name) for row in rows))
         for reason, rows in sites_by_reason(report.kept).items()
     ]
-    return folded(f"Kept: {len(report.kept)} sites, with the reason", table(["reason", "sites", "names"], rows, "<><"))
+    return folded(
+        f"Kept: {plural(len(report.kept), 'site')}, with the reason", table(["reason", "sites", "names"], rows, "<><")
+    )
 
 
 def render_markdown(report: Report) -> str:
@@ -102,7 +104,7 @@ def render_markdown(report: Report) -> str:
         "",
         f"{chosen} · kswap {prose(report.kswap)}",
         "",
-        *table(["", "before", "after", "left", ""], totals, "<>>>"),
+        *table(["", "before", "after", "left", ""], totals, "<>>><"),
         "",
         f"**{tally(report)}.** Drop-in: {drop_in(report)}.",
         "",

@@ -3,66 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.text import Text
 
 from kswap.report.glyphs import Glyphs
 from kswap.report.report import Change, Report, SiteRow
-from kswap.report.wording import TOTAL_LABELS, compact, drop_in, percent, settings, sites_by_reason, tally
-
-ROOMY = 120  # columns from which there is space for longer bars
-EXACT = 76  # columns from which the totals are exact
-SHORTEST_NAME = 12
-BAR_STYLE = "cyan"
-GROWS_STYLE = "bold yellow"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the table of sites, with its cells made."""
-
-    head: str
-    cells: tuple[Text, ...]
-    justify: JustifyMethod = "left"
-
-    @property
-    def width(self) -> int:
-        return max(len(self.head), *(cell.cell_len for cell in self.cells))
-
-
-def pairs(glyphs: Glyphs, befores: list[int], afters: list[int]) -> list[str]:
-    """``before -> after`` of many rows in short, with the arrows in one column."""
-    left, right = [compact(n) for n in befores], [compact(n) for n in afters]
-    wide_left, wide_right = max(map(len, left)), max(map(len, right))
-    return [f"{a.rjust(wide_left)} {glyphs.arrow} {b.rjust(wide_right)}" for a, b in zip(left, right, strict=True)]
-
-
-def what_is_left(glyphs: Glyphs, ratio: float, width: int) -> Text:
-    """The ratio as a percentage and a bar; what grows is marked."""
-    style = GROWS_STYLE if ratio > 1 else BAR_STYLE
-    number = (f"{percent(ratio):>6}", style if ratio > 1 else "")
-    return Text.assemble(number, " ", (glyphs.bar(ratio, width), style)) if width else Text.assemble(number)
-
-
-@dataclass(frozen=True)
-class Arrangements:
-    """Columns behind the name: ``main`` from the richest to the barest choice, ``extra`` while there is room."""
-
-    main: tuple[tuple[Column, ...], ...]
-    extra: tuple[Column, ...]
+from kswap.report.site_table import (
+    EXACT,
+    Arrangements,
+    Column,
+    column,
+    is_roomy,
+    pairs,
+    print_hanging,
+    print_listed,
+    print_sites,
+    what_is_left,
+)
+from kswap.report.wording import TOTAL_LABELS, compact, drop_in, settings, sites_by_reason, tally
 
 
 def _arrangements(report: Report, glyphs: Glyphs, roomy: bool) -> Arrangements:
     rows = report.replaced
     changes = [Change(r.params_before, r.params_after) for r in rows]
 
-    def column(head: str, cells: list[str], justify: JustifyMethod = "left") -> Column:
-        return Column(head, tuple(map(Text, cells)), justify)
-
     def words(head: str, cell: Callable[[SiteRow], str]) -> Column:
-        return Column(head, tuple(Text(glyphs.clean(cell(row)), "dim") for row in rows))
+        return column(head, [glyphs.clean(cell(row)) for row in rows], style="dim")
 
     def left(width: int) -> Column:
         return Column("left", tuple(what_is_left(glyphs, change.ratio, width) for change in changes))
@@ -97,53 +64,16 @@ def _arrangements(report: Report, glyphs: Glyphs, roomy: bool) -> Arrangements:
 
 
 def _print_replaced(report: Report, console: Console, glyphs: Glyphs) -> None:
-    roomy = console.width >= ROOMY
-    gap = 2 if roomy else 1
-    names = [row.name for row in report.replaced]
-    longest = max(len(glyphs.clean(name)) for name in names)
-    arrangements = _arrangements(report, glyphs, roomy)
-
-    def room(columns: list[Column]) -> int:
-        """What ``columns`` leave for the name."""
-        return console.width - sum(column.width + gap for column in columns)
-
-    def tells_sites_apart(width: int) -> bool:
-        return width >= SHORTEST_NAME and len({glyphs.shorten(name, width) for name in names}) == len(names)
-
-    # A column less is better than two sites that look the same.
-    fitting = [list(main) for main in arrangements.main if tells_sites_apart(room(list(main)))]
-    columns = fitting[0] if fitting else list(arrangements.main[-1])
-    for column in arrangements.extra:
-        if room([*columns, column]) >= longest:
-            columns.append(column)
-    width = max(min(longest, room(columns)), SHORTEST_NAME)
-    table = glyphs.table(gap)
-    table.add_column("site", no_wrap=True, overflow="crop")
-    for column in columns:
-        table.add_column(column.head, justify=column.justify, no_wrap=True, overflow="crop")
-    for index, name in enumerate(names):
-        table.add_row(Text(glyphs.shorten(name, width)), *(column.cells[index] for column in columns))
     console.print(Text("Replaced", "bold"))
-    console.print(table)
+    names = [row.name for row in report.replaced]
+    print_sites(console, glyphs, names, _arrangements(report, glyphs, is_roomy(console)))
     console.print()
-
-
-def print_listed(console: Console, glyphs: Glyphs, names: list[str]) -> None:
-    """Names behind each other, broken between names only."""
-    line = " " * 4
-    for index, name in enumerate(names):
-        word = glyphs.clean(name) + ("," if index < len(names) - 1 else "")
-        if line.strip() and len(line) + len(word) > console.width:
-            console.print(Text(line.rstrip(), "dim"), soft_wrap=True)
-            line = " " * 4
-        line += word + " "
-    console.print(Text(line.rstrip(), "dim"), soft_wrap=True)
 
 
 def _print_kept(report: Report, console: Console, glyphs: Glyphs) -> None:
     console.print(Text("Kept", "bold"))
     for reason, rows in sites_by_reason(report.kept).items():
-        console.print(Text.assemble(f"  {glyphs.clean(reason)}", (f"  ({len(rows)})", "dim")))
+        print_hanging(console, glyphs, "  ", Text.assemble(glyphs.clean(reason), (f"  ({len(rows)})", "dim")))
         print_listed(console, glyphs, [row.name for row in rows])
     console.print()
 
@@ -155,14 +85,10 @@ def _print_totals(report: Report, console: Console, glyphs: Glyphs) -> None:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("left", no_wrap=True, overflow="crop")
     form: Callable[[int], str] = "{:,}".format if console.width >= EXACT else compact
-    bar = 40 if console.width >= ROOMY else 16 if console.width >= EXACT else 0
+    bar = 40 if is_roomy(console) else 16 if console.width >= EXACT else 0
     for key, change in report.totals.items():
-        table.add_row(
-            TOTAL_LABELS[key],
-            form(change.before),
-            Text(form(change.after), "bold"),
-            what_is_left(glyphs, change.ratio, bar),
-        )
+        after = Text(form(change.after), "bold")
+        table.add_row(TOTAL_LABELS[key], form(change.before), after, what_is_left(glyphs, change.ratio, bar))
     console.print(table)
     console.print()
 
@@ -170,12 +96,8 @@ def _print_totals(report: Report, console: Console, glyphs: Glyphs) -> None:
 def _print_remarks(report: Report, console: Console, glyphs: Glyphs) -> None:
     if report.notes:
         console.print(Text("Notes", "bold"))
-        bullet = "-" if glyphs.ascii_only else "•"
         for note in report.notes:
-            grid = glyphs.table()
-            grid.show_header, grid.box = False, None
-            grid.add_row(f"  {bullet}", Text(glyphs.clean(note)))
-            console.print(grid)
+            print_hanging(console, glyphs, f"  {glyphs.bullet} ", Text(glyphs.clean(note)))
         console.print()
     style = "green" if report.drop_in else "yellow"
     console.print(Text.assemble(("drop-in: ", "bold"), (drop_in(report), style)))

@@ -56,6 +56,11 @@ def signed(number: int) -> str:
     return f"{number:+,}" if number else "0"
 
 
+def plural(number: int, noun: str) -> str:
+    """``1 site``, ``2 sites``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def size(input_size: tuple[int, ...], times: str = "x") -> str:
     """``3x224x224``."""
     return times.join(str(n) for n in input_size) or "unknown"
@@ -73,9 +78,8 @@ def settings(report: Report, times: str = "x") -> dict[str, str]:
 
 def tally(report: Report) -> str:
     """``50 of 64 pointwise convolutions replaced, 14 kept``."""
-    total = len(report.sites)
-    noun = "pointwise convolution" if total == 1 else "pointwise convolutions"
-    return f"{len(report.replaced)} of {total} {noun} replaced, {len(report.kept)} kept"
+    sites = plural(len(report.sites), "pointwise convolution")
+    return f"{len(report.replaced)} of {sites} replaced, {len(report.kept)} kept"
 
 
 def drop_in(report: Report) -> str:

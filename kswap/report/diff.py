@@ -1,0 +1,147 @@
+"""What differs between two reports, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kswap.report.report import Change, Report, SiteRow
+from kswap.report.wording import settings
+
+# What makes a site different. Ch, scheme and reason are not here: a site that comes out the same is the same.
+COMPARED = (
+    "action",
+    "in_channels",
+    "out_channels",
+    "stride",
+    "placement",
+    "k",
+    "interleave_step",
+    "l",
+    "norm",
+    "activation",
+    "params_before",
+    "params_after",
+)
+
+
+@dataclass(frozen=True)
+class SettingChange:
+    """One setting that differs, as text."""
+
+    name: str
+    before: str
+    after: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"setting": self.name, "before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True)
+class SiteChange:
+    """One site that both reports have and that differs; ``fields`` are the JSON keys that do."""
+
+    before: SiteRow
+    after: SiteRow
+    fields: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.after.name
+
+    @property
+    def params(self) -> Change:
+        """Parameters of the site after the one conversion and after the other."""
+        return Change(self.before.params_after, self.after.params_after)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "fields": list(self.fields),
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class ReportDiff:
+    """Two reports side by side. ``totals`` compare the two converted models, ``originals`` what they were
+    made from, both by the JSON key of the total; ``unchanged`` is the number of sites that are the same."""
+
+    before: Report
+    after: Report
+    totals: dict[str, Change]
+    originals: dict[str, Change]
+    settings: tuple[SettingChange, ...]
+    only_before: tuple[SiteRow, ...]
+    only_after: tuple[SiteRow, ...]
+    changed: tuple[SiteChange, ...]
+    unchanged: int
+
+    @property
+    def same(self) -> bool:
+        """Nothing differs: settings, totals and sites."""
+        counts = (*self.totals.values(), *self.originals.values())
+        return not (self.settings or self.only_before or self.only_after or self.changed) and all(
+            change.before == change.after for change in counts
+        )
+
+    @property
+    def same_originals(self) -> bool:
+        return all(change.before == change.after for change in self.originals.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """``before`` and ``after`` are the first and the second report; counts are of the converted models,
+        those under ``originals`` of the models that they were made from."""
+
+        def counts(totals: dict[str, Change]) -> dict[str, Any]:
+            return {key: change.to_json() | {"delta": delta(change)} for key, change in totals.items()}
+
+        return {
+            "same": self.same,
+            "settings": [setting.to_json() for setting in self.settings],
+            "totals": counts(self.totals),
+            "originals": counts(self.originals),
+            "only_before": [row.to_json() for row in self.only_before],
+            "only_after": [row.to_json() for row in self.only_after],
+            "changed": [change.to_json() for change in self.changed],
+            "unchanged": self.unchanged,
+        }
+
+
+def delta(change: Change) -> int:
+    return change.after - change.before
+
+
+def _all_settings(report: Report) -> dict[str, str]:
+    drop_in = "yes" if report.drop_in else "no"
+    return {"model": report.model, **settings(report), "drop-in": drop_in, "kswap": report.kswap}
+
+
+def _differing(before: SiteRow, after: SiteRow) -> tuple[str, ...]:
+    compared = COMPARED if before.replaced or after.replaced else [key for key in COMPARED if key != "placement"]
+    return tuple(key for key in compared if getattr(before, key) != getattr(after, key))
+
+
+def diff_reports(before: Report, after: Report) -> ReportDiff:
+    """Compare two reports. Sites are the same when their names are; ``changed`` is in the order of ``after``.
+
+    MACs do not make a site different, because they follow the input size, which is a setting.
+    """
+    olds = {row.name: row for row in before.sites}
+    news = {row.name: row for row in after.sites}
+    pairs = [(olds[name], row) for name, row in news.items() if name in olds]
+    changes = [SiteChange(old, new, _differing(old, new)) for old, new in pairs]
+    changed = tuple(change for change in changes if change.fields)
+    theirs, ours = _all_settings(before), _all_settings(after)
+    return ReportDiff(
+        before=before,
+        after=after,
+        totals={key: Change(before.totals[key].after, after.totals[key].after) for key in before.totals},
+        originals={key: Change(before.totals[key].before, after.totals[key].before) for key in before.totals},
+        settings=tuple(SettingChange(key, theirs[key], ours[key]) for key in ours if theirs[key] != ours[key]),
+        only_before=tuple(row for row in before.sites if row.name not in news),
+        only_after=tuple(row for row in after.sites if row.name not in olds),
+        changed=changed,
+        unchanged=len(pairs) - len(changed),
+    )

@@ -1,0 +1,87 @@
+"""Markdown and CSV of a report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html import escape
+
+from markdown_it import MarkdownIt
+from report_fixture import HOSTILE
+
+from kswap.report.diff import diff_reports
+from kswap.report.diff_render import render_diff_markdown
+from kswap.report.markdown import render_markdown
+from kswap.report.report import Report
+from kswap.report.sites_csv import COLUMNS, render_csv
+
+UNESCAPED_PIPE = re.compile(r"(?<!\\)\|")
+
+
+def tables(markdown: str) -> list[list[str]]:
+    """Runs of lines that start with a pipe."""
+    found: list[list[str]] = [[]]
+    for line in markdown.splitlines():
+        if line.startswith("|"):
+            found[-1].append(line)
+        elif found[-1]:
+            found.append([])
+    return [table for table in found if table]
+
+
+def test_markdown_has_the_totals_in_sight_and_the_sites_folded(sample_report: Report) -> None:
+    text = render_markdown(sample_report)
+    open_part, folded = text.split("<details>", 1)
+    assert "| parameters | 4,020,358 | **623,226** | 15.5% | `███░" in open_part
+    assert "rule 'transitions'" in open_part
+    assert "**55 of 64 pointwise convolutions replaced, 9 kept.** Drop-in: yes" in open_part
+    assert "| `blocks.6.0.conv_pwl` | 1152→320 | `K 72x4+32 i20 L 20x16` | 369,280 → 11,520 | 3.1% |" in folded
+    assert text.count("<details>") == text.count("</details>") == 2
+
+
+def test_markdown_names_every_site_and_every_reason(big_report: Report) -> None:
+    text = render_markdown(big_report)
+    for row in big_report.sites:
+        assert f"`{row.name}`" in text
+    for row in big_report.kept:
+        assert f"| {row.reason} |" in text
+
+
+def test_markdown_tables_have_even_rows(sample_report: Report, hostile_report: Report) -> None:
+    for report in (sample_report, hostile_report):
+        for table in tables(render_markdown(report)):
+            assert len({len(UNESCAPED_PIPE.findall(line)) for line in table}) == 1
+
+
+def test_markdown_shows_hostile_text_as_text(hostile_report: Report, sample_report: Report) -> None:
+    reports = (render_markdown(hostile_report), render_diff_markdown(diff_reports(sample_report, hostile_report)))
+    for text in reports:
+        html = MarkdownIt("commonmark").enable("table").render(text)
+        assert "\x1b" not in html
+        assert "<script" not in html
+        assert "<strong>x</strong>" not in html
+        # One line, its control characters blanks, everything else as it stands.
+        assert escape(HOSTILE.replace("\x1b", " ").replace("\n", " "), quote=False) in html
+
+
+def test_csv_has_a_row_a_site_and_every_field(sample_report: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO(render_csv(sample_report))))
+    assert [row["name"] for row in rows] == [site.name for site in sample_report.sites]
+    assert tuple(rows[0]) == COLUMNS
+    plain = [key for key in sample_report.sites[0].to_json() if key not in ("k", "l")]
+    assert set(plain) < set(COLUMNS)
+    by_name = {row["name"]: row for row in rows}
+    pwl = by_name["blocks.6.0.conv_pwl"]
+    layouts = [pwl[key] for key in ("k_groups", "k_filters_per_group", "k_extra_groups", "l_groups")]
+    assert layouts == ["72", "4", "32", "20"]
+    assert (pwl["params_before"], pwl["params_after"], pwl["interleave_step"]) == ("369280", "11520", "20")
+    kept = by_name["blocks.0.0.conv_pw"]
+    assert kept["k_groups"] == kept["l_groups"] == kept["interleave_step"] == kept["activation"] == ""
+    assert kept["reason"] == "kept by rule 'first block': too few channels to lose any"
+
+
+def test_csv_survives_any_name(hostile_report: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO(render_csv(hostile_report), newline="")))
+    assert rows[0]["name"] == HOSTILE
+    assert len(rows) == len(hostile_report.sites)
