@@ -31,10 +31,11 @@ class ReportError(KswapError):
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
-    """A hint with the known words nearest to ``word``, or an empty string.
+    """A hint with the known words nearest to ``word``, the likeliest first, or an empty string.
 
     >>> nearest("efficientnet_bo", ["efficientnet_b0", "resnet50"])
     '; did you mean efficientnet_b0?'
     """
-    matches = difflib.get_close_matches(word, list(known), n=count, cutoff=0.6)
+    scored = [(-difflib.SequenceMatcher(None, word, name).ratio(), name) for name in known]
+    matches = [name for score, name in sorted(scored)[:count] if score <= -0.6]
     return f"; did you mean {', '.join(matches)}?" if matches else ""

@@ -7,7 +7,6 @@ again by their qualified names.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from types import NoneType
 from typing import Any
 
 from kswap.errors import PlanError
@@ -82,6 +81,9 @@ class Site:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Site:
         """Read what :meth:`to_json` wrote; keys of other values beside it are passed over."""
+        missing = [label for label in ("name", "in_channels", "out_channels") if label not in data]
+        if missing:
+            raise PlanError(f"site '{data.get('name')}' of the plan lacks {', '.join(missing)}")
         try:
             known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
             for label in ("norm", "activation"):
@@ -93,13 +95,9 @@ class Site:
 
 
 SITE_KEYS = tuple(f.name for f in fields(Site))
-_KINDS: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "bool": (bool,),
-    "str": (str,),
-    "str | None": (str, NoneType),
-    "Follower | None": (Follower, NoneType),
-}
+
+
+_WORDS = {"int": "a whole number", "str": "text", "bool": "true or false", "None": "null"}
 
 
 def check_fields(value: Any, what: str) -> None:
@@ -109,7 +107,10 @@ def check_fields(value: Any, what: str) -> None:
     """
     for f in fields(value):
         found = getattr(value, f.name)
-        if type(found) not in _KINDS[str(f.type)]:
-            raise PlanError(f"{f.name} of {what} must be {f.type}, not {found!r}")
+        kind = "None" if found is None else type(found).__name__
+        allowed = str(f.type).split(" | ")
+        if kind not in allowed:
+            words = " or ".join(_WORDS.get(name, "a table") for name in allowed)
+            raise PlanError(f"{f.name} of {what} must be {words}, not {found!r:.60}")
         if type(found) is int and found < 0:
             raise PlanError(f"{f.name} of {what} must not be negative, but is {found}")

@@ -240,9 +240,9 @@ def test_no_second_layer_is_k_alone(in_channels: int, out_channels: int, ch: int
 def test_numbers_below_one_and_other_types_are_errors(value: Any) -> None:
     with pytest.raises(PlanError, match=r"ch \(channels per group\) must be a whole number of at least 1, not "):
         plan_layer(64, 64, value)
-    with pytest.raises(PlanError, match="in_channels must be a whole number of at least 1, not "):
+    with pytest.raises(PlanError, match="in_channels must be a whole number from 1 to 16,777,216, not "):
         plan_layer(value, 64, 16)
-    with pytest.raises(PlanError, match="out_channels must be a whole number of at least 1, not "):
+    with pytest.raises(PlanError, match="out_channels must be a whole number from 1 to 16,777,216, not "):
         plan_layer(64, value, 16)
 
 
@@ -525,7 +525,7 @@ def test_an_edited_ch_is_planned_anew_when_k_and_l_are_left_out() -> None:
         (("sites", 0, "action"), None, "site 'a' of the plan lacks action"),
         (("sites", 0, "name"), None, "a site of the plan must be a table with a name"),
         (("sites", 0, "name"), "", "a site has a name"),
-        (("sites", 0), 5, "a site of the plan must be a table with a name"),
+        (("sites", 0), 5, "sites of the plan must be a list of tables with names, not [5"),
         (("sites", 2, "action"), "replace", "site 'c' cannot be replaced: 8 input channels, needs more than 8"),
         (("sites", 0, "keep"), "shared", "site 'a' cannot be replaced: shared"),
         (("sites", 0, "ch"), 0, "at least 1, not 0"),
@@ -535,16 +535,20 @@ def test_an_edited_ch_is_planned_anew_when_k_and_l_are_left_out() -> None:
         (("sites", 0, "placement"), "inside", "placement of site 'a' must be one of absorbed, linear"),
         (("sites", 0, "new_activation"), "swish", "unknown activation 'swish': known are identity, "),
         (("sites", 0, "role"), "stem", "unknown role 'stem' of site 'a'"),
-        (("sites", 0, "in_channels"), 0, "in_channels of site 'a' must be a whole number of at least 1, not 0"),
-        (("sites", 0, "in_channels"), "14", "in_channels of site 'a' must be a whole number of at least 1, not '14'"),
-        (("sites", 0, "positions"), -1, "positions of site 'a' must be a whole number, not -1"),
+        (("sites", 0, "in_channels"), 0, "in_channels of site 'a' must be at least 1, not 0"),
+        (("sites", 0, "in_channels"), "14", "in_channels of site 'a' must be a whole number, not '14'"),
+        (("sites", 0, "positions"), -1, "positions of site 'a' must not be negative, but is -1"),
         (("sites", 0, "norm"), 5, "a site of the plan cannot be read"),
         (("sites", 1, "name"), "a", "the plan names a site twice: a"),
-        (("sites",), 5, "the plan cannot be read"),
+        (("sites",), 5, "sites of the plan must be a list of tables with names, not 5"),
+        (("notes",), "abc", "notes of the plan must be a list of texts"),
+        (("sites", 0, "placment"), "linear", "unknown key 'placment' of site 'a'; did you mean placement?"),
+        (("sites", 0, "bias"), "yes", "bias of site 'a' must be true or false"),
+        (("before", "macs"), float("inf"), "must be a whole number, not inf"),
         (("sites",), None, "the plan lacks 'sites'"),
         (("before",), 5, "the plan cannot be read"),
-        (("before", "macs"), "many", "the plan cannot be read"),
-        (("input_size",), 224, "the plan cannot be read"),
+        (("before", "macs"), "many", "macs of the counts of the plan must be a whole number, not 'many'"),
+        (("input_size",), 224, "input_size of the plan must be a list of whole numbers, not 224"),
         (("ch",), "4", "at least 1, not '4'"),
         (("scheme",), "v3", "unknown scheme 'v3'"),
         (("format",), 2, "this plan has format 2, and this kswap reads format 1"),

@@ -182,6 +182,13 @@ def other_channels(directory: Path) -> None:
     edit(directory, change)
 
 
+def outside(directory: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        next(s for s in data["plan"]["sites"] if s["action"] == "replace")["name"] = "../../etc"
+
+    edit(directory, change)
+
+
 def fifo(directory: Path) -> None:
     (directory / PLAN).unlink()
     os.mkfifo(directory / PLAN)
@@ -216,6 +223,7 @@ HOSTILE = {
     "a file of code": (set_source(kind="file", name="/etc/evil.py:run"), "trust"),
     "an unknown argument": (set_source(kwargs={"evil": 1}), "cannot be built"),
     "a site outside": (set_plan(sites=[{"name": "../../etc", "action": "keep"}]), "lacks"),
+    "a module outside": (outside, "no module"),
     "other channels": (other_channels, "has channels"),
     "a plan that is none": (set_key(plan=[1, 2]), "cannot be replayed"),
     "infinite counts": (set_plan(before={"params": float("inf")}), "cannot be replayed"),

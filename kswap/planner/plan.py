@@ -55,7 +55,8 @@ T = TypeVar("T")
 
 def _list_of(kind: type[T], value: object, what: str) -> tuple[T, ...]:
     if not isinstance(value, list) or any(type(item) is not kind for item in value):
-        raise PlanError(f"{what} of the plan must be a list of {kind.__name__}, not {value!r:.60}")
+        words = {"int": "whole numbers", "str": "texts", "dict": "tables with names"}[kind.__name__]
+        raise PlanError(f"{what} of the plan must be a list of {words}, not {value!r:.60}")
     return tuple(value)
 
 

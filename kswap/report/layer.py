@@ -164,12 +164,12 @@ def _interleave_step(plan: LayerPlan, step: int, glyphs: Glyphs) -> Step:
     order = interleave_order(plan.out_channels, step)
     turn = -(-plan.out_channels // step)
     turns = [span(tuple(order[start : start + turn]), glyphs) for start in (0, turn)]
-    more = ["so on"] if step > 2 else []
+    more = ", and so on" if step > 2 else ""
     if plan.l:
         why = "So each group of L reads results of many groups of K. It has no weights."
     else:
         why = "Scheme v1 interleaves also where no L follows: the block's outputs come in this order."
-    return Step("Interleave", f"step {step}", (f"K's channels in the order {', then '.join([*turns, *more])}.", why))
+    return Step("Interleave", f"step {step}", (f"K's channels in the order {', then '.join(turns)}{more}.", why))
 
 
 def steps_of(plan: LayerPlan, glyphs: Glyphs) -> list[Step]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from kswap.counting import SiteCounts, count_plan, count_site
-from kswap.errors import ReportError
+from kswap.errors import PlanError, ReportError
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.plan import Plan, SitePlan
+from kswap.sites import check_fields
 from kswap.version import __version__
 
 
@@ -51,6 +52,9 @@ class SiteRow:
     l: GroupedLayout | None  # noqa: E741 - K and L are the names of the papers
     norm: str | None
     activation: str | None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "a site of the report")
 
     @property
     def replaced(self) -> bool:
@@ -158,7 +162,7 @@ class Report:
                 notes=tuple(str(note) for note in data["notes"]),
                 **changes,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, PlanError) as error:
             raise ReportError(f"this is not a kswap report: {type(error).__name__} at {error}") from error
 
 

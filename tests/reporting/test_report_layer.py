@@ -34,7 +34,7 @@ def test_the_layer_of_the_readme() -> None:
         "1136-1151 --> 284-287 group 72",
         "496-511 --> 319 extra group 32",
         "step 20",
-        "0, 20, ..., 300, then 1, 21, ..., 301, then so on.",
+        "0, 20, ..., 300, then 1, 21, ..., 301, and so on.",
         "19, 39, ..., 319 --> 304-319 group 20",
         "K (in its own order) + L, channel by channel: 320 output channels.",
     ):
