@@ -19,6 +19,8 @@ from kswap.errors import ModelError, SavedError, nearest
 if TYPE_CHECKING:
     from torch import nn
 
+_DROPS = ("DropPath", "Dropout", "Dropout2d")
+
 KINDS = ("timm", "torchvision", "import", "file", "module")
 
 # Keyword arguments that make a builder fetch or unpickle something: neither saved nor taken from a directory.
@@ -39,16 +41,21 @@ class Source:
 
     ``kind`` is one of :data:`KINDS`; ``kwargs`` are the arguments of its builder as JSON values. A model
     that was passed as a module and that kswap cannot build again has the kind ``"module"`` and its class as
-    the name.
+    the name. ``drops`` are dropout and drop-path layers by qualified name, with their probabilities, that the
+    builder does not make by itself.
     """
 
     kind: str
     name: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    drops: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ModelError(f"unknown kind of model '{self.kind}': known are {', '.join(KINDS)}")
+        for name, (kind, rate) in self.drops.items():
+            if kind not in _DROPS or not 0 <= rate <= 1:
+                raise ModelError(f"'{name}' cannot be a {kind!r} of probability {rate!r}")
 
     @property
     def title(self) -> str:
@@ -71,7 +78,8 @@ class Source:
                 f"the arguments that built {self.title} cannot be written as JSON: pass numbers, texts and lists, "
                 f"or build the model yourself and load with kswap.load(directory, model=...)"
             ) from None
-        return {"kind": self.kind, "name": self.name, "kwargs": kwargs}
+        drops = {name: list(drop) for name, drop in self.drops.items()}
+        return {"kind": self.kind, "name": self.name, "kwargs": kwargs, "drops": drops}
 
     @classmethod
     def from_json(cls, data: Any) -> Source:
@@ -84,7 +92,11 @@ class Source:
         unsafe = sorted(_UNSAFE & set(kwargs))
         if unsafe:
             raise SavedError(f"the saved plan sets {', '.join(unsafe)}, which a saved directory must not do")
-        return cls(kind, name, kwargs)
+        try:
+            drops = {str(key): (str(layer), float(rate)) for key, (layer, rate) in data.get("drops", {}).items()}
+            return cls(kind, name, kwargs, drops)
+        except (TypeError, ValueError, AttributeError, ModelError) as error:
+            raise SavedError(f"the dropout layers of the saved plan cannot be read: {error}") from error
 
     def build(self, pretrained: bool = False, meta: bool = False) -> nn.Module:
         """Build the model, in training mode, on the CPU, or without weights on the meta device.
@@ -97,7 +109,10 @@ class Source:
         if builder is None:
             raise ModelError(f"a {self.name} that was passed as a module cannot be built again by name")
         with torch.device("meta") if meta else contextlib.nullcontext():
-            return builder(self, pretrained)
+            model = builder(self, pretrained)
+        for name, (layer, rate) in self.drops.items():
+            _set_drop(model, name, layer, rate)
+        return model
 
 
 def parse_source(name: str, kwargs: Mapping[str, Any] | None = None) -> Source:
@@ -311,11 +326,34 @@ def input_size_of(model: nn.Module, source: Source | None = None) -> tuple[int, 
     return (int(wanted or size[0]), int(size[1]), int(size[2]))
 
 
+def _set_drop(model: nn.Module, name: str, kind: str, rate: float) -> None:
+    from timm.layers import DropPath
+    from torch import nn
+
+    made: nn.Module = DropPath(rate) if kind == "DropPath" else getattr(nn, kind)(rate)
+    try:
+        model.get_submodule(name)
+    except AttributeError:
+        raise ModelError(f"the model has no module '{name}' to be a {kind}") from None
+    model.set_submodule(name, made)
+
+
+def _drops_of(model: nn.Module) -> dict[str, tuple[str, float]]:
+    """Dropout and drop-path layers by name, with their probabilities."""
+    drops = {}
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if kind in _DROPS:
+            rate = getattr(module, "drop_prob", None) if kind == "DropPath" else getattr(module, "p", None)
+            drops[name] = (kind, float(rate or 0.0))
+    return drops
+
+
 def source_of_module(model: nn.Module) -> Source:
     """The timm source of a model that timm built, where that is certain; else one of kind ``"module"``.
 
     Certain means: built again from the name in its ``pretrained_cfg``, without weights, it has the same
-    modules and the same state.
+    modules and the same state, once dropout and drop-path are set as they are in ``model``.
     """
     config = getattr(model, "pretrained_cfg", None)
     name = config.get("architecture") if isinstance(config, Mapping) else None
@@ -326,8 +364,13 @@ def source_of_module(model: nn.Module) -> Source:
     classes = getattr(model, "num_classes", None)
     if isinstance(classes, int):
         kwargs["num_classes"] = classes
-    candidate = Source("timm", name, kwargs)
+    if getattr(model, "drop_rate", None):
+        kwargs["drop_rate"] = model.drop_rate
     try:
+        plain = Source("timm", name, kwargs)
+        own = _drops_of(plain.build(meta=True))
+        drops = {layer: drop for layer, drop in _drops_of(model).items() if own.get(layer) != drop}
+        candidate = Source("timm", name, kwargs, drops)
         again = candidate.build(meta=True)
     except ModelError:
         return unknown

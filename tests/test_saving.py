@@ -219,6 +219,9 @@ HOSTILE = {
     "a local directory": (set_source(name="local-dir:/etc"), "trust"),
     "pretrained": (set_source(kwargs={"pretrained": True}), "sets pretrained"),
     "a checkpoint": (set_source(kwargs={"checkpoint_path": "/etc/passwd"}), "sets checkpoint_path"),
+    "a drop that is none": (set_source(drops={"bn1": ["Linear", 0.5]}), "cannot be a 'Linear'"),
+    "a drop of nothing": (set_source(drops={"nowhere": ["Dropout", 0.5]}), "no module 'nowhere'"),
+    "drops that are none": (set_source(drops=[1]), "cannot be read"),
     "code": (set_source(kind="import", name="os:getcwd"), "trust"),
     "a file of code": (set_source(kind="file", name="/etc/evil.py:run"), "trust"),
     "an unknown argument": (set_source(kwargs={"evil": 1}), "cannot be built"),
@@ -286,6 +289,12 @@ def test_a_timm_module_loads_by_itself(tmp_path: Path) -> None:
     model = timm.create_model(SMALL, num_classes=7)
     directory = kswap.convert(model, ch=8).save(tmp_path / "model")
     assert kswap.load(directory).model.num_classes == 7
+    model = timm.create_model(SMALL, num_classes=7, drop_path_rate=0.2, drop_rate=0.1)
+    loaded = kswap.load(kswap.convert(model, ch=8).save(tmp_path / "drops")).model
+    assert loaded.drop_rate == 0.1
+    rates = [[m.drop_prob for m in net.modules() if type(m).__name__ == "DropPath"] for net in (model, loaded)]
+    assert rates[0] == rates[1]
+    assert max(rates[0]) > 0.1
     changed = timm.create_model(SMALL, num_classes=7, act_layer="relu")
     directory = kswap.convert(changed, ch=8).save(tmp_path / "changed")
     with pytest.raises(SavedError, match="model="):

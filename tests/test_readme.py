@@ -1,0 +1,60 @@
+"""The README is run: its Python examples, and its commands with the output that it shows."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kswap.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every command of a console block, with the lines that the README shows below it."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line.removeprefix("$ "), []))
+            elif line.strip() not in ("", "..."):
+                found[-1][1].append(line)
+    return found
+
+
+def test_python_examples() -> None:
+    parser = doctest.DocTestParser()
+    test = parser.get_doctest(README, {}, "README.md", None, 0)
+    assert len(test.examples) >= 8
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    runner.run(test)
+    assert runner.failures == 0
+
+
+def test_console_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert len(commands()) >= 5
+    for command, lines in commands():
+        program, *arguments = shlex.split(command)
+        assert program == "kswap"
+        result = CliRunner().invoke(main, arguments, prog_name="kswap")
+        assert result.exit_code in (0, 1), result.output
+        shown = {plain(line) for line in result.output.splitlines()}
+        assert [line for line in lines if plain(line) not in shown] == [], command
+
+
+def test_named_files_exist() -> None:
+    for name in re.findall(r"^\| (`.*?`) \|", README, flags=re.MULTILINE):
+        for path in re.findall(r"`([\w/.]+)`", name):
+            assert (ROOT / path).exists(), path
