@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kswap.planner.plan import ACTIVATIONS, Counts, Plan, SitePlan
+from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.plan import Counts, Plan, SitePlan
 from kswap.sites import Follower
 
 

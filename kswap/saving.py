@@ -88,7 +88,8 @@ def load(
     """
     import torch
 
-    from kswap.conversion import Conversion, choose_device
+    from kswap.conversion import Conversion
+    from kswap.original import choose_device
 
     target = choose_device(device)
     root = Path(directory)
@@ -297,9 +298,11 @@ def _base(root: Path, source: Source, model: nn.Module | None, trust_source: boo
 
 
 def _replay(base: nn.Module, plan: Plan, root: Path) -> nn.Module:
+    from kswap.graph.edits import apply_edits_
     from kswap.graph.splice import splice_
 
     try:
+        apply_edits_(base, plan.edits)
         splice_(base, plan)
     except KswapError as error:
         raise SavedError(f"{root}: {error}") from error

@@ -259,6 +259,13 @@ def test_help_does_not_import_torch() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_installed_command_finds_its_presets(tmp_path: Path) -> None:
+    """From another directory: the presets of the wheel, or of an editable install."""
+    command = [sys.executable, "-c", "from kswap.cli.main import run; run()", "rules"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "keffnet-v2" in done.stdout
+
+
 def test_a_report_to_a_closed_pipe_is_still_saved(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = "from kswap.cli.main import run; run()"

@@ -25,7 +25,8 @@ from kswap.planner import (
     interleave_order,
     plan_layer,
 )
-from kswap.planner.plan import ACTIVATIONS, PLACEMENTS
+from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.plan import PLACEMENTS
 from kswap.report.report import report_of
 from kswap.sites import ROLES, Follower, Site
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import kswap.rules
 from kswap.errors import RuleError
-from kswap.planner.plan import ACTIVATIONS, PLACEMENTS
+from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES
 from kswap.rules import (
     Match,

@@ -74,11 +74,12 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
-    common = {key: options[key] for key in ("model", "ch", "scheme", "rules")} | {"input_size": size} | arguments
+    asked = {key: options[key] for key in ("model", "ch", "scheme", "rules", "skip_strides")}
+    common = asked | {"input_size": size} | arguments
     conversion = None
     with status(f"converting {options['model']}"):
         import kswap
-        from kswap.conversion import choose_device
+        from kswap.original import choose_device
         from kswap.report.report import report_of
         from kswap.saving import check_target
 
@@ -130,6 +131,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
             ch=options["ch"],
             scheme=options["scheme"],
             rules=options["rules"],
+            skip_strides=options["skip_strides"],
             input_size=size,
             **arguments,
         )

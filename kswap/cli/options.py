@@ -37,6 +37,13 @@ def model_options(command: Command) -> Command:
             click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),
             click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else the model's own."),
             click.option(
+                "--skip-strides",
+                type=click.IntRange(min=0),
+                default=0,
+                metavar="N",
+                help="Stride 1 in the first N strided stages, for small images.",
+            ),
+            click.option(
                 "--model-kwarg",
                 "model_kwargs",
                 multiple=True,

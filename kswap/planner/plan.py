@@ -9,26 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kswap.errors import PlanError, nearest
+from kswap.planner.edits import ACTIVATIONS, Edit
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.schemes import LayerPlan, check_ch, check_scheme, plan_layer
 from kswap.sites import SITE_KEYS, Site, check_fields
 
 FORMAT = 1
 PLACEMENTS = ("absorbed", "linear")
-
-# Activations that a rule may ask for, with the multiplications per element that the papers' count gives them.
-ACTIVATIONS = {
-    "identity": 0,
-    "relu": 0,
-    "relu6": 0,
-    "silu": 1,
-    "hard_swish": 2,
-    "hard_sigmoid": 1,
-    "sigmoid": 0,
-    "gelu": 2,
-    "tanh": 0,
-}
-
 
 _SITE_PLAN_KEYS = (
     *SITE_KEYS,
@@ -166,7 +153,8 @@ class Plan:
     """What becomes of every pointwise convolution of a model. Can be printed, saved, edited and replayed.
 
     ``ch`` and ``scheme`` are the defaults that rules may have changed for single sites; ``before`` are the
-    counts of the original model; ``notes`` are remarks for the reader (rules that matched nothing and so on).
+    counts of the original model after ``edits``; ``notes`` are remarks for the reader (rules that matched nothing and
+    so on). ``edits`` are made to the original before anything is replaced.
     """
 
     model: str
@@ -177,6 +165,7 @@ class Plan:
     sites: tuple[SitePlan, ...]
     before: Counts
     notes: tuple[str, ...] = field(default=())
+    edits: tuple[Edit, ...] = field(default=())
 
     def __post_init__(self) -> None:
         check_ch(self.ch)
@@ -222,6 +211,7 @@ class Plan:
             "rules": self.rules,
             "input_size": list(self.input_size),
             "before": {f.name: getattr(self.before, f.name) for f in fields(self.before)},
+            "edits": [edit.to_json() for edit in self.edits],
             "sites": [site.to_json() for site in self.sites],
             "notes": list(self.notes),
         }
@@ -243,6 +233,7 @@ class Plan:
                 sites=tuple(SitePlan.from_json(site) for site in _list_of(dict, data["sites"], "sites")),
                 before=Counts(**{f.name: data["before"][f.name] for f in fields(Counts)}),
                 notes=_list_of(str, data.get("notes", []), "notes"),
+                edits=tuple(Edit.from_json(edit) for edit in _list_of(dict, data.get("edits", []), "edits")),
             )
         except KeyError as error:
             raise PlanError(f"the plan lacks {error}") from error

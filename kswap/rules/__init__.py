@@ -10,6 +10,9 @@ A rule file is TOML. Its head may hold ``description`` (text) and the defaults `
     ch = 32
     why = "the last stage has many channels and few positions"
 
+The head may also exchange activations over the whole network, by class: ``swap_activations = { SiLU = "relu" }``
+(the ReLU rows of Table 5 of the 2022 paper).
+
 ``match`` holds one or more of these; a site has to meet all that are stated, and any one of a list:
 
 * ``name``: the exact qualified name; a glob if it holds ``*``, ``?`` or ``[`` (``*`` runs over dots as well);
@@ -19,7 +22,7 @@ A rule file is TOML. Its head may hold ``description`` (text) and the defaults `
 
 A rule sets one or more of ``keep`` (``true`` keeps the convolution; ``false`` takes back what a less specific
 rule kept), ``ch``, ``scheme``, ``second_layer``, ``placement`` (``"absorbed"`` or ``"linear"``) and
-``activation`` (one of :data:`kswap.planner.plan.ACTIVATIONS`; a linear block has none); ``why`` is the
+``activation`` (one of :data:`kswap.planner.edits.ACTIVATIONS`; a linear block has none); ``why`` is the
 reason that readers are shown.
 
 **Precedence.** Decided for each key by itself, so that two rules can each set a different key of one site:

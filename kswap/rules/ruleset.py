@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kswap.errors import PlanError, RuleError
-from kswap.planner.plan import ACTIVATIONS, PLACEMENTS
+from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES, check_ch
 from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
 from kswap.rules.matching import Match
@@ -14,7 +16,7 @@ from kswap.rules.matching import Match
 DEFAULT_KEYS = ("scheme", "ch", "second_layer", "placement", "activation")
 SETTING_KEYS = ("keep", *DEFAULT_KEYS)
 RULE_KEYS = ("match", *SETTING_KEYS, "why")
-FILE_KEYS = ("description", *DEFAULT_KEYS, "rule")
+FILE_KEYS = ("description", *DEFAULT_KEYS, "swap_activations", "rule")
 
 
 @dataclass(frozen=True)
@@ -89,23 +91,35 @@ def rule_label(number: int, rule: Any) -> str:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """A whole rule file. ``name`` is that of the preset or the file; ``defaults`` is its head."""
+    """A whole rule file. ``name`` is that of the preset or the file; ``defaults`` is its head.
+
+    ``swap_activations`` exchanges activations over the whole network: class names to names of activations.
+    """
 
     name: str
     description: str = ""
     defaults: Settings = Settings()
     rules: tuple[Rule, ...] = ()
+    swap_activations: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_text(self.name, "name")
         check_text(self.description, "description")
+        if not isinstance(self.swap_activations, dict):
+            raise RuleError(
+                f"swap_activations must be a table such as {{ SiLU = 'relu' }}, not {self.swap_activations!r}"
+            )
+        for kind, activation in self.swap_activations.items():
+            check_word(activation, ACTIVATIONS, f"swap_activations of {kind}")
         if self.defaults.keep is not None:
             raise RuleError("keep belongs into a rule, not into the head of the file")
 
     def to_json(self) -> dict[str, Any]:
         """The shape of the TOML file, and the name: it can stand in a saved plan."""
         rules = [rule.to_json() for rule in self.rules]
-        return {"name": self.name, "description": self.description, **self.defaults.to_json(), "rule": rules}
+        head = {"name": self.name, "description": self.description, **self.defaults.to_json()}
+        swap = {"swap_activations": dict(self.swap_activations)} if self.swap_activations else {}
+        return {**head, **swap, "rule": rules}
 
     @classmethod
     def from_json(cls, data: Any, name: str = "rules") -> RuleSet:
@@ -123,9 +137,11 @@ class RuleSet:
                 rules.append(Rule.from_json(rule))
             except RuleError as error:
                 raise RuleError(f"{rule_label(number, rule)}: {error}") from error
+        swap = table.get("swap_activations", {})
         return cls(
             name=table.get("name", name),
             description=table.get("description", ""),
             defaults=Settings(**{key: table[key] for key in DEFAULT_KEYS if key in table}),
             rules=tuple(rules),
+            swap_activations=swap,
         )

@@ -1,0 +1,162 @@
+"""From a model to its plan: observe, trace, match, decide by the rules, plan each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from kswap.errors import ModelError, PlanError
+from kswap.graph.edits import activation_edits, stride_edits
+from kswap.graph.match import find_sites, is_pointwise
+from kswap.graph.observe import Observation, observe
+from kswap.graph.tracer import Trace, trace
+from kswap.original import Inputs
+from kswap.planner.edits import Edit, describe
+from kswap.planner.plan import Counts, Plan, SitePlan
+from kswap.planner.schemes import check_ch, check_scheme, plan_layer
+from kswap.rules import RuleSet, decide, load_rules, unused
+from kswap.sites import Site
+
+RuleSpec = str | Path | RuleSet | dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller asks for: defaults that the rules may change for single sites."""
+
+    ch: int
+    scheme: str
+    rules: RuleSet
+
+    @classmethod
+    def of(cls, ch: int, scheme: str, rules: RuleSpec) -> Settings:
+        """Checked settings. Raises :class:`PlanError` and :class:`kswap.errors.RuleError`."""
+        check_ch(ch)
+        check_scheme(scheme)
+        return cls(ch, scheme, load_rules(rules, scheme=scheme))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One observed run of the original, and its graph."""
+
+    observation: Observation
+    trace: Trace
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the report should know about how the sites were found."""
+        notes = []
+        if self.trace.error:
+            notes.append(f"torch.fx cannot trace this model ({self.trace.error}): matched in a recorded run instead")
+        if self.trace.specialised:
+            notes.append("the forward pass branches on training mode: graph_module holds the branch of eval mode")
+        return tuple(notes)
+
+
+def run_of(model: nn.Module, title: str, inputs: Inputs) -> Run:
+    """Run a clone of ``model`` without weights, and trace it.
+
+    Raises :class:`PlanError` where there is nothing to look for, :class:`ModelError` where it does not run.
+    """
+    if not any(is_pointwise(module) for module in model.modules()):
+        raise PlanError(f"{title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace")
+    return Run(_observe(model, title, inputs), trace(model, len(inputs)))
+
+
+def edits_of(model: nn.Module, title: str, settings: Settings, skip_strides: int, inputs: Inputs) -> tuple[Edit, ...]:
+    """What is changed in the original first: strides (stages are seen on ``inputs``), and activations by rule."""
+    swap = settings.rules.swap_activations
+    activations = activation_edits(model, swap)
+    if swap and not activations:
+        raise PlanError(f"{title} has no activation of the class {', '.join(swap)} that swap_activations names")
+    if skip_strides == 0:
+        return activations
+    return (*stride_edits(model, _observe(model, title, inputs), skip_strides), *activations)
+
+
+def plan_of(
+    model: nn.Module, title: str, settings: Settings, inputs: Inputs, run: Run, edits: tuple[Edit, ...]
+) -> Plan:
+    """The plan of ``model``, on which ``edits`` are made already.
+
+    Raises :class:`PlanError` when no site would be replaced, with the reason.
+    """
+    rules = settings.rules
+    sites = find_sites(model, run.trace.graph, run.observation)
+    parameters = list(model.parameters())
+    made = Plan(
+        model=title,
+        scheme=rules.defaults.scheme or settings.scheme,
+        ch=rules.defaults.ch or settings.ch,
+        rules=rules.name,
+        input_size=tuple(inputs[0].shape[1:]) if isinstance(inputs[0], Tensor) else (),
+        sites=tuple(_plan_site(site, settings) for site in sites),
+        before=Counts(
+            params=sum(p.numel() for p in parameters),
+            trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
+            macs=run.observation.total.macs,
+            operations=run.observation.total.operations + _softmax_operations(run.observation.outputs),
+        ),
+        notes=(*describe(edits), *unused(rules, sites)),
+        edits=edits,
+    )
+    if not made.replaced:
+        raise PlanError(_nothing(made))
+    return made
+
+
+def _observe(model: nn.Module, title: str, inputs: Inputs) -> Observation:
+    try:
+        return observe(model, inputs)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
+        raise ModelError(
+            f"{title} does not run on an input of shape {shapes} "
+            f"({lines[0] if lines else type(error).__name__}): pass an example_input or --input-size that fits"
+        ) from error
+
+
+def _softmax_operations(outputs: Any) -> int:
+    """The papers' networks end in a softmax, which their count includes: five operations a class."""
+    is_logits = isinstance(outputs, tuple) and len(outputs) == 2 and all(isinstance(n, int) for n in outputs)
+    return 5 * outputs[0] * outputs[1] if is_logits else 0
+
+
+def _plan_site(site: Site, settings: Settings) -> SitePlan:
+    decision = decide(settings.rules, site, settings.ch, settings.scheme)
+    layer = plan_layer(site.in_channels, site.out_channels, decision.ch, decision.scheme, decision.second_layer)
+    reason, action = layer.reason, "replace"
+    if site.keep is not None:
+        reason, action = site.keep, "keep"
+    elif decision.keep:
+        reason, action = decision.why or "kept by a rule", "keep"
+    elif layer.k is None:
+        action = "keep"
+    elif decision.why:
+        reason = f"{reason}; {decision.why}"
+    if action == "replace" and site.broken and decision.placement == "absorbed":
+        reason = f"{reason}; {site.broken}"
+    if action == "replace" and decision.activation and (decision.placement == "linear" or site.activation is None):
+        reason = f"{reason}; no activation of its own for {decision.activation} to take the place of"
+    return SitePlan(site, layer, action, reason, decision.placement, decision.activation)
+
+
+def _nothing(made: Plan) -> str:
+    """Why a plan replaces nothing: all excluded by rules, or nothing eligible."""
+    count = len(made.sites)
+    by_rule = [s for s in made.sites if s.site.keep is None and s.layer.k is not None]
+    if by_rule:
+        return f"the rules ({made.rules}) keep all {len(by_rule)} eligible of the {count} pointwise convolutions"
+    free = [s for s in made.sites if s.site.keep is None]
+    if not free:
+        return f"none of the {count} pointwise convolutions can be replaced; the first: {made.sites[0].reason}"
+    widest = max(free, key=lambda s: s.site.in_channels)
+    return (
+        f"none of the {count} pointwise convolutions is eligible at ch={made.ch}; the widest, {widest.name}, "
+        f"has {widest.reason}: use a smaller ch"
+    )
