@@ -17,6 +17,8 @@ from kswap.version import __version__
 if TYPE_CHECKING:
     from kswap.conversion import Conversion, convert, create_model, plan
     from kswap.errors import KswapError
+    from kswap.learn.cam import cam
+    from kswap.learn.evaluation import evaluate
     from kswap.planner import LayerPlan, Plan, plan_layer
     from kswap.report.report import Report
     from kswap.saving import load
@@ -27,6 +29,8 @@ _HOMES = {
     "create_model": "kswap.conversion",
     "plan": "kswap.conversion",
     "load": "kswap.saving",
+    "cam": "kswap.learn.cam",
+    "evaluate": "kswap.learn.evaluation",
     "KswapError": "kswap.errors",
     "LayerPlan": "kswap.planner",
     "Plan": "kswap.planner",
@@ -41,8 +45,10 @@ __all__ = [
     "Plan",
     "Report",
     "__version__",
+    "cam",
     "convert",
     "create_model",
+    "evaluate",
     "load",
     "plan",
     "plan_layer",

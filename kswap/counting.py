@@ -1,6 +1,6 @@
 """What a planned site costs before and after, in closed form: parameters, MACs and the papers' operations.
 
-* **Parameters** of a site are all that the block holds (weights, biases, norms) against all it replaces.
+* **Parameters** of a site are all that the block holds (weights, biases, gains, norms) against all it replaces.
 * A **MAC** is one multiply-accumulate of a convolution or matrix product.
 * **Computations** are the count that the papers print: half the number of *operations*, where a
   multiply-accumulate is two operations, a bias addition one per element, a multiplication one per element,
@@ -40,12 +40,15 @@ def _counts(plan: SitePlan, weights: int, layers: int, followers: tuple[Follower
     site = plan.site
     biases = site.out_channels * layers if site.bias else 0
     present = [follower for follower in followers if follower is not None]
-    own = weights + biases
+    gains = site.out_channels * layers * site.filter_params
+    own = weights + biases + gains
     return Counts(
         params=own + layers * sum(f.params for f in present),
         trainable_params=(own if site.trainable else 0) + layers * sum(f.trainable_params for f in present),
         macs=weights * site.positions,
-        operations=(2 * weights + biases) * site.positions + layers * sum(f.operations for f in present),
+        operations=(2 * weights + biases) * site.positions
+        + gains * site.calls
+        + layers * sum(f.operations for f in present),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,17 @@ from torch import Tensor, nn
 
 from kswap.errors import ModelError, PlanError
 from kswap.graph.edits import activation_edits, stride_edits
-from kswap.graph.match import find_sites, is_pointwise
+from kswap.graph.match import find_sites
 from kswap.graph.observe import Observation, observe
 from kswap.graph.tracer import Trace, trace
+from kswap.nn.pointwise import kind_of
 from kswap.original import Inputs
 from kswap.planner.edits import Edit, describe
-from kswap.planner.plan import Counts, Plan, SitePlan
+from kswap.planner.plan import Counts, Plan, SitePlan, too_narrow
 from kswap.planner.schemes import check_ch, check_scheme, plan_layer
 from kswap.rules import RuleSet, decide, load_rules, unused
 from kswap.sites import Site
+from kswap.twins import twin_notes
 
 RuleSpec = str | Path | RuleSet | dict[str, Any] | None
 
@@ -32,11 +36,22 @@ class Settings:
     rules: RuleSet
 
     @classmethod
-    def of(cls, ch: int, scheme: str, rules: RuleSpec) -> Settings:
-        """Checked settings. Raises :class:`PlanError` and :class:`kswap.errors.RuleError`."""
+    def of(cls, ch: int, scheme: str, rules: RuleSpec, linear: bool = False) -> Settings:
+        """Checked settings; ``linear`` makes Linear layers sites as well, as ``match`` in the rules does.
+
+        Raises :class:`PlanError` and :class:`kswap.errors.RuleError`.
+        """
         check_ch(ch)
         check_scheme(scheme)
-        return cls(ch, scheme, load_rules(rules, scheme=scheme))
+        loaded = load_rules(rules, scheme=scheme)
+        if linear and "linear" not in loaded.kinds:
+            loaded = replace(loaded, kinds=(*loaded.kinds, "linear"))
+        return cls(ch, scheme, loaded)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of layers that are sites, of :data:`kswap.sites.KINDS`."""
+        return self.rules.kinds
 
 
 @dataclass(frozen=True)
@@ -57,13 +72,17 @@ class Run:
         return tuple(notes)
 
 
-def run_of(model: nn.Module, title: str, inputs: Inputs) -> Run:
-    """Run a clone of ``model`` without weights, and trace it.
+def run_of(model: nn.Module, title: str, inputs: Inputs, kinds: Collection[str] = ("conv",)) -> Run:
+    """Run a clone of ``model``, which has layers of these ``kinds``, without weights, and trace it.
 
     Raises :class:`PlanError` where there is nothing to look for, :class:`ModelError` where it does not run.
     """
-    if not any(is_pointwise(module) for module in model.modules()):
-        raise PlanError(f"{title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace")
+    found = Counter(kind_of(module) for module in model.modules())
+    if not any(found[kind] for kind in kinds):
+        linear = found["linear"] if "linear" not in kinds else 0
+        layers = "1 Linear layer" if linear == 1 else f"{linear} Linear layers"
+        hint = f", but for {layers} with --linear (linear=True)" if linear else ""
+        raise PlanError(f"{title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace{hint}")
     return Run(_observe(model, title, inputs), trace(model, len(inputs)))
 
 
@@ -86,7 +105,7 @@ def plan_of(
     Raises :class:`PlanError` when no site would be replaced, with the reason.
     """
     rules = settings.rules
-    sites = find_sites(model, run.trace.graph, run.observation)
+    sites = find_sites(model, run.trace.graph, run.observation, settings.kinds)
     parameters = list(model.parameters())
     made = Plan(
         model=title,
@@ -101,7 +120,7 @@ def plan_of(
             macs=run.observation.total.macs,
             operations=run.observation.total.operations + _softmax_operations(run.observation.outputs),
         ),
-        notes=(*describe(edits), *unused(rules, sites)),
+        notes=(*describe(edits), *unused(rules, sites), *twin_notes(title)),
         edits=edits,
     )
     if not made.replaced:
@@ -137,6 +156,8 @@ def _plan_site(site: Site, settings: Settings) -> SitePlan:
         reason, action = decision.why or "kept by a rule", "keep"
     elif layer.k is None:
         action = "keep"
+    elif narrow := too_narrow(site, layer):
+        reason, action = narrow, "keep"
     elif decision.why:
         reason = f"{reason}; {decision.why}"
     if action == "replace" and site.broken and decision.placement == "absorbed":
@@ -151,7 +172,9 @@ def _nothing(made: Plan) -> str:
     count = len(made.sites)
     by_rule = [s for s in made.sites if s.site.keep is None and s.layer.k is not None]
     if by_rule:
-        return f"the rules ({made.rules}) keep all {len(by_rule)} eligible of the {count} pointwise convolutions"
+        said = f"the rules ({made.rules}) keep all {len(by_rule)} eligible of the {count} pointwise convolutions"
+        asked = [s for s in by_rule if s.reason == s.site.on_request]
+        return f"{said}; the first: {asked[0].name}, {asked[0].reason}" if asked else said
     free = [s for s in made.sites if s.site.keep is None]
     if not free:
         return f"none of the {count} pointwise convolutions can be replaced; the first: {made.sites[0].reason}"

@@ -289,7 +289,8 @@ def _base(root: Path, source: Source, model: nn.Module | None, trust_source: boo
         )
     if source.needs_trust and not trust_source:
         raise SavedError(
-            f"loading {root} would run or fetch {source.title}: if you trust it, say kswap.load(..., trust_source=True)"
+            f"loading {root} would run or fetch {source.title}: "
+            "if you trust it, say so (trust_source=True, --trust-source)"
         )
     try:
         return source.build()

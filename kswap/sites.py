@@ -1,4 +1,4 @@
-"""What a site is: one pointwise convolution of a model, with the norm and activation that follow it.
+"""What a site is: one pointwise layer of a model, with the norm and activation that follow it.
 
 A site is a plain value. The graph rooms make it, rules and planner read it, the splice finds its modules
 again by their qualified names.
@@ -11,12 +11,15 @@ from typing import Any
 
 from kswap.errors import PlanError
 
-ROLES = ("classifier", "squeeze-excite", "expansion", "projection", "pointwise")
+ROLES = ("classifier", "fused-qkv", "attention", "squeeze-excite", "expansion", "projection", "pointwise")
+
+# What computes the same map: a 1x1 Conv2d, a Linear, and Conv1d and Conv3d with kernel 1.
+KINDS = ("conv", "linear", "conv1d", "conv3d")
 
 
 @dataclass(frozen=True)
 class Follower:
-    """A norm or an activation behind a convolution.
+    """A norm or an activation behind a pointwise layer.
 
     ``name`` is its qualified name, or ``""`` for a function such as ``F.relu``. ``operations`` are the
     operations that it costs at batch 1, as the papers count them (see :mod:`kswap.counting`). ``stays`` says
@@ -40,11 +43,15 @@ class Follower:
 
 @dataclass(frozen=True)
 class Site:
-    """One pointwise convolution.
+    """One pointwise layer: a 1x1 convolution, or a layer that computes the same map.
 
-    ``positions`` is the number of output positions (height x width, summed over all calls) at batch 1.
-    ``keep`` is the structural reason why this convolution cannot or must not be replaced, else ``None``.
-    ``broken`` says why norm or activation are not taken into the block where the chain ends early.
+    ``positions`` is the number of output positions (height x width, or what a linear layer has in their place,
+    summed over all calls) at batch 1. ``keep`` is the structural reason why this layer cannot or must not be
+    replaced, else ``None``. ``broken`` says why norm or activation are not taken into the block where the chain
+    ends early. ``filter_params`` are the parameters of each filter beside weight and bias (the gain of a
+    weight-standardised one), each multiplied once in a call; ``fewest_inputs`` is how many inputs a group of
+    this kind of layer needs. ``on_request`` is the reason why it stays unless a rule asks for it, by name or by
+    role, with ``keep = false``.
     """
 
     name: str
@@ -61,6 +68,9 @@ class Site:
     activation: Follower | None = None
     keep: str | None = None
     broken: str | None = None
+    filter_params: int = 0
+    fewest_inputs: int = 1
+    on_request: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, f"site '{self.name}'")

@@ -1,4 +1,4 @@
-"""A name becomes a model: timm, torchvision, ``package.module:factory``, ``file.py:factory``."""
+"""A name becomes a model: timm, torchvision, ``papers/NAME``, ``package.module:factory``, ``file.py:factory``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DROPS = ("DropPath", "Dropout", "Dropout2d")
 
-KINDS = ("timm", "torchvision", "import", "file", "module")
+KINDS = ("timm", "torchvision", "papers", "import", "file", "module")
 
 # Keyword arguments that make a builder fetch or unpickle something: neither saved nor taken from a directory.
 _UNSAFE = {
@@ -62,7 +62,7 @@ class Source:
         """The name as the user wrote it; of a module its class."""
         if self.kind == "module":
             return self.name.rpartition(".")[2]
-        return f"torchvision/{self.name}" if self.kind == "torchvision" else self.name
+        return f"{self.kind}/{self.name}" if self.kind in ("torchvision", "papers") else self.name
 
     @property
     def needs_trust(self) -> bool:
@@ -103,16 +103,25 @@ class Source:
 
         Raises :class:`ModelError` when it cannot be found or built.
         """
-        import torch
-
         builder = _BUILDERS.get(self.kind)
         if builder is None:
             raise ModelError(f"a {self.name} that was passed as a module cannot be built again by name")
-        with torch.device("meta") if meta else contextlib.nullcontext():
-            model = builder(self, pretrained)
+        model = _built_on_meta(builder, self) if meta else builder(self, pretrained)
         for name, (layer, rate) in self.drops.items():
             _set_drop(model, name, layer, rate)
         return model
+
+
+def _built_on_meta(builder: Callable[[Source, bool], nn.Module], source: Source) -> nn.Module:
+    """A model on the meta device. Where its builder computes with tensors (torchvision's RegNet), it is built
+    with its weights first."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return builder(source, False)
+    except ModelError:
+        return builder(source, False).to("meta")
 
 
 def parse_source(name: str, kwargs: Mapping[str, Any] | None = None) -> Source:
@@ -126,8 +135,9 @@ def parse_source(name: str, kwargs: Mapping[str, Any] | None = None) -> Source:
     kwargs = dict(kwargs or {})
     if not name:
         raise ModelError("the model has no name: give a timm name such as efficientnet_b0")
-    if name.startswith("torchvision/"):
-        return Source("torchvision", name.removeprefix("torchvision/"), kwargs)
+    for kind in ("torchvision", "papers"):
+        if name.startswith(f"{kind}/"):
+            return Source(kind, name.removeprefix(f"{kind}/"), kwargs)
     if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         return Source("timm", name, kwargs)
     path, colon, factory = name.rpartition(":")
@@ -249,6 +259,12 @@ def _build_torchvision(source: Source, pretrained: bool) -> nn.Module:
     return _call(lambda: models.get_model(source.name, weights=weights, **kwargs), source.title, pretrained)
 
 
+def _build_papers(source: Source, pretrained: bool) -> nn.Module:
+    from kswap.papers import builder
+
+    return _call_factory(builder(source.name), source, pretrained)
+
+
 def _factory_of(module: Any, name: str, title: str) -> Callable[..., Any]:
     factory = getattr(module, name, None)
     if not callable(factory):
@@ -307,6 +323,7 @@ def _build_file(source: Source, pretrained: bool) -> nn.Module:
 _BUILDERS: dict[str, Callable[[Source, bool], nn.Module]] = {
     "timm": _build_timm,
     "torchvision": _build_torchvision,
+    "papers": _build_papers,
     "import": _build_import,
     "file": _build_file,
 }

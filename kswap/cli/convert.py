@@ -74,7 +74,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
-    asked = {key: options[key] for key in ("model", "ch", "scheme", "rules", "skip_strides")}
+    asked = {key: options[key] for key in ("model", "ch", "scheme", "rules", "skip_strides", "linear")}
     common = asked | {"input_size": size} | arguments
     conversion = None
     with status(f"converting {options['model']}"):
@@ -132,6 +132,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
             scheme=options["scheme"],
             rules=options["rules"],
             skip_strides=options["skip_strides"],
+            linear=options["linear"],
             input_size=size,
             **arguments,
         )

@@ -16,8 +16,14 @@ _COMMANDS = {
     "layer": ("kswap.cli.layer", "layer"),
     "report": ("kswap.cli.report", "report"),
     "diff": ("kswap.cli.report", "diff"),
+    "create": ("kswap.cli.create", "create"),
+    "papers": ("kswap.cli.papers", "papers"),
+    "import-keras": ("kswap.cli.create", "import_keras"),
+    "evaluate": ("kswap.cli.evaluate", "evaluate"),
+    "cam": ("kswap.cli.cam", "cam"),
     "models": ("kswap.cli.models", "models"),
     "rules": ("kswap.cli.rules", "rules"),
+    "sweep": ("kswap.cli.sweep", "sweep"),
     "profile": ("kswap.cli.profile", "profile"),
 }
 

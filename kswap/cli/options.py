@@ -35,6 +35,7 @@ def model_options(command: Command) -> Command:
             click.option("--scheme", type=click.Choice(["v1", "v2"]), default="v2", show_default=True),
             click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier."),
             click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),
+            click.option("--linear", is_flag=True, help="Linear layers too: the same map on the last dimension."),
             click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else the model's own."),
             click.option(
                 "--skip-strides",

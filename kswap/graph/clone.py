@@ -1,12 +1,31 @@
-"""A copy of a model without its weights, to trace and to run without cost."""
+"""Copies of a model: whole, or without its weights, to trace and to run without cost."""
 
 from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+def _computed(model: nn.Module) -> Iterator[Tensor]:
+    """Tensors that a forward pass left in attributes with their history, which ``deepcopy`` refuses."""
+    for module in model.modules():
+        for value in vars(module).values():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            yield from (tensor for tensor in held if isinstance(tensor, Tensor) and not tensor.is_leaf)
+
+
+def _copy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
+    memo.update((id(tensor), tensor.detach().clone()) for tensor in _computed(model))
+    return copy.deepcopy(model, memo)
+
+
+def full_clone(model: nn.Module) -> nn.Module:
+    """A deep copy with its weights, in the same mode, also of a model that keeps results of a forward pass."""
+    return _copy(model, {})
 
 
 def meta_clone(model: nn.Module) -> nn.Module:
@@ -17,8 +36,7 @@ def meta_clone(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    clone = copy.deepcopy(model, memo)
-    return clone.eval()
+    return _copy(model, memo).eval()
 
 
 def is_on_meta(model: nn.Module) -> bool:

@@ -1,18 +1,27 @@
-"""Finding the sites: every pointwise convolution, what follows it, and why it may have to stay."""
+"""Finding the sites: every pointwise layer, what follows it, and why it may have to stay."""
 
 from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Set
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
-from torch.nn.utils import parametrize
+from torch import Tensor, fx, nn
 
+from kswap.graph.attention import attention_roles
+from kswap.graph.flow import Flow
 from kswap.graph.observe import ModuleRecord, Observation
 from kswap.nn.kinds import is_activation, is_norm, type_name
+from kswap.nn.pointwise import (
+    channels_of,
+    fewest_inputs,
+    filter_params,
+    kind_of,
+    stride_of,
+    why_not_replaced,
+)
 from kswap.sites import Follower, Site
 
 aten = torch.ops.aten
@@ -23,6 +32,7 @@ _RELU_METHODS = {"relu", "relu_"}
 # A gate is at most: squeeze, norm, activation, excite, norm, sigmoid, expand, multiply.
 _GATE_DEPTH = 8
 _MULTIPLY = {aten.mul, aten.mul_}
+_ADD = {aten.add, aten.add_}
 
 # What may stand between a classifier's convolution and the output of the model.
 _HEAD_MODULES = ("Flatten", "Identity", "Dropout", "Dropout2d", "Softmax", "Sigmoid", "LogSoftmax", "Upsample")
@@ -31,27 +41,23 @@ _POOL_NAMES = ("pool", "mean")
 
 
 def is_pointwise(module: nn.Module) -> bool:
-    """Whether ``module`` is a dense 1x1 convolution."""
-    return isinstance(module, nn.Conv2d) and tuple(module.kernel_size) == (1, 1) and module.groups == 1
+    """Whether ``module`` is a dense 1x1 convolution on a map."""
+    return kind_of(module) == "conv"
 
 
-def _structural_reason(conv: nn.Conv2d) -> str | None:
-    """Why the convolution itself cannot be replaced, whatever the channels."""
-    kind = type(conv)
-    if parametrize.is_parametrized(conv):
-        return "its weight is parametrized: remove the parametrization first"
-    if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks:
-        return "it carries hooks that a replacement would lose"
-    if conv.padding not in ((0, 0), "same", "valid"):
-        return f"padded by {conv.padding}: a pointwise convolution has no border"
-    own_forward = kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward
-    if own_forward and not (kind.__name__ == "Conv2dSame" and tuple(conv.stride) == (1, 1)):
-        return f"{kind.__name__} computes its output in its own way, not as Conv2d does"
-    return None
+def _reads_values(user: fx.Node) -> bool:
+    """Whether a node needs more of its input than its shape, dtype or device."""
+    if user.op == "call_function" and user.target is getattr:
+        return user.args[1] not in ("shape", "ndim", "dtype", "device")
+    return not (user.op == "call_method" and user.target in ("size", "dim"))
+
+
+def _users(node: fx.Node) -> list[fx.Node]:
+    return [user for user in node.users if _reads_values(user)]
 
 
 def _single_user(node: fx.Node) -> fx.Node | None:
-    users = list(node.users)
+    users = _users(node)
     return users[0] if len(users) == 1 else None
 
 
@@ -93,6 +99,8 @@ class _Chains:
             return f"the parameters of {name} are read elsewhere"
         if record and record.in_shape != record.out_shape:
             return f"{name} changes the shape"
+        if any(part._forward_hooks or part._forward_pre_hooks for part in self.modules[name].modules()):
+            return f"{name} carries hooks"
         return None
 
     def params(self, name: str) -> tuple[int, int]:
@@ -107,12 +115,12 @@ class _Chains:
         node = self.nodes[name]
         following = self.after(node)
         if following is None:
-            return None, None, "its output has several users" if len(node.users) > 1 else None
+            return None, None, "its output has several users" if len(_users(node)) > 1 else None
         module = self.module(following)
         norm: Follower | None = None
         if module is not None and is_norm(module):
             norm_name = str(following.target)
-            reason = self.why_not(norm_name)
+            reason = self.why_not(norm_name) or self._why_other_dimension(name, norm_name)
             if reason:
                 return None, None, reason
             norm, inner = self._norm(norm_name, module)
@@ -124,6 +132,15 @@ class _Chains:
             following, module = next_node, self.module(next_node)
         activation, reason = self._activation(following, module)
         return norm, activation, reason
+
+    def _why_other_dimension(self, name: str, norm_name: str) -> str | None:
+        """Why a norm does not belong to a linear layer: it has to work on the last dimension, or on a matrix."""
+        record = self.observation.records.get(norm_name, ModuleRecord())
+        shape = getattr(self.modules[norm_name], "normalized_shape", None)
+        fits = shape is not None and tuple(shape) == channels_of(self.modules[name])[1:]
+        if kind_of(self.modules[name]) != "linear" or fits or len(record.in_shape or ()) == 2:
+            return None
+        return f"{norm_name} does not normalise the channels of {name}"
 
     def _norm(self, name: str, module: nn.Module) -> tuple[Follower, Follower | None]:
         """A norm, and the activation inside it where it is one of timm's norms with activation."""
@@ -159,14 +176,14 @@ class _Chains:
         return None, None
 
     def classifiers(self) -> frozenset[str]:
-        """Convolutions that feed an output of the model through nothing but pooling and reshaping."""
+        """Pointwise layers that feed an output of the model through nothing but pooling and reshaping."""
         output = next(node for node in self.graph.nodes if node.op == "output")
         return frozenset(name for node in output.all_input_nodes for name in self._back(node))
 
     def gates(self, name: str) -> bool:
-        """Whether the convolution works on a 1x1 map that is later multiplied into another one."""
+        """Whether the layer works on a 1x1 map that is later multiplied into another one."""
         record = self.observation.records[name]
-        if record.positions != record.calls or name not in self.nodes:
+        if record.outputs != record.calls * channels_of(self.modules[name])[1] or name not in self.nodes:
             return False
         front = [self.nodes[name]]
         for _ in range(_GATE_DEPTH):
@@ -175,10 +192,20 @@ class _Chains:
                 return True
         return False
 
+    def reads_input(self, name: str) -> bool:
+        """Whether nothing but one-to-one functions stands between the input of the model and the layer."""
+        node: fx.Node | None = self.nodes.get(name)
+        while node is not None and node.op != "placeholder":
+            before = node.all_input_nodes
+            node = before[0] if len(before) == 1 else None
+            if node is not None and node.op == "call_module" and not isinstance(self.module(node), nn.Identity):
+                return False
+        return node is not None
+
     def _back(self, node: fx.Node, pooled: bool = False) -> Iterator[str]:
         module = self.module(node)
         name = type(module).__name__ if module is not None else _name_of(node).rpartition(".")[2]
-        if module is not None and is_pointwise(module):
+        if module is not None and kind_of(module):
             yield str(node.target)
             return
         pools = any(word in name.lower() for word in _POOL_NAMES)
@@ -187,6 +214,9 @@ class _Chains:
         is_getitem = node.target is operator.getitem
         if (pools or reshapes or relu or is_getitem) and len(node.all_input_nodes) == 1:
             yield from self._back(node.all_input_nodes[0], pooled or pools)
+        if node.target in _ADD and len(node.all_input_nodes) > 1:  # several heads, summed
+            branches = [tuple(self._back(source, pooled)) for source in node.all_input_nodes]
+            yield from (head for branch in branches for head in branch if all(branches))
 
 
 def declared_classifiers(model: nn.Module) -> frozenset[str] | None:
@@ -200,41 +230,111 @@ def declared_classifiers(model: nn.Module) -> frozenset[str] | None:
     return frozenset(name for name, module in model.named_modules() if id(module) in ids)
 
 
-def _role(conv: nn.Conv2d, activation: Follower | None, is_classifier: bool, gates: bool) -> str:
-    if is_classifier:
-        return "classifier"
-    if gates:
-        return "squeeze-excite"
-    if conv.out_channels > conv.in_channels:
-        return "expansion"
-    return "pointwise" if activation else "projection"
+def _mixes_channels(module: nn.Module) -> bool:
+    """Whether ``module`` is a linear layer, or a convolution that is not depthwise."""
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return module.groups < module.in_channels or module.in_channels == 1
+    return kind_of(module) is not None
 
 
-def find_sites(model: nn.Module, graph: fx.Graph | None, observation: Observation) -> tuple[Site, ...]:
-    """All pointwise convolutions of ``model``, in the order of its modules.
+def _predictions(graph: fx.Graph, layers: Set[str]) -> frozenset[str]:
+    """The layers that make the scores, boxes and masks of a detector, which is a model that suppresses boxes."""
+    suppressed = [node for node in graph.nodes if str(node.target) == "torchvision.nms"]
+    if not suppressed:
+        return frozenset()
+    output = next(node for node in graph.nodes if node.op == "output")
+    return frozenset(str(node.target) for node in Flow(layers).before(output, *suppressed))
+
+
+class _Places:
+    """What is special about the place of a layer in its model, whatever the layer."""
+
+    def __init__(self, model: nn.Module, recorded: _Chains) -> None:
+        declared = declared_classifiers(model)
+        self.recorded = recorded
+        self.classifiers = recorded.classifiers() if declared is None else declared
+        self.why_classifier = "the classifier is never replaced"
+        if declared is None:
+            self.why_classifier = "it makes the model's output: the classifier is never replaced"
+        modules = recorded.modules
+        layers = {name for name, m in modules.items() if _mixes_channels(m)}
+        self.predictions = _predictions(recorded.graph, layers)
+        self.attention = attention_roles(
+            recorded.graph,
+            layers,
+            softmaxes={name for name, m in modules.items() if isinstance(m, nn.Softmax)},
+        )
+        self.holders: dict[int, list[str]] = {}
+        for name, module in modules.items():
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    self.holders.setdefault(id(parameter), []).append(name)
+
+    def keep(self, name: str, module: nn.Module, record: ModuleRecord) -> str | None:
+        """Why the layer must stay, in any case."""
+        parent = self.recorded.modules.get(name.rpartition(".")[0])
+        others = {other for p in module.parameters(recurse=False) for other in self.holders[id(p)]} - {name}
+        if name in self.classifiers:
+            return self.why_classifier
+        if name in self.predictions:
+            return "it makes a detector's predictions: such a classifier is never replaced"
+        if others:
+            return f"its weight is tied to that of {', '.join(sorted(others))}"
+        if name in self.recorded.observation.read_elsewhere:
+            return "its weight is read elsewhere in the model"
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            return "its weight is read elsewhere: by the fast path of torch's TransformerEncoderLayer"
+        if record.calls == 0:
+            return "not called in the forward pass"
+        return why_not_replaced(module)
+
+    def on_request(self, name: str, module: nn.Module) -> str | None:
+        """Why a linear layer stays unless a rule names it."""
+        if kind_of(module) != "linear":
+            return None
+        role = self.attention.get(name)
+        if role == "fused-qkv":
+            return "fused qkv: one layer makes several of queries, keys and values; a rule can ask for it"
+        if role == "attention":
+            return "attention projection; a rule can ask for it"
+        if self.recorded.reads_input(name):
+            return "it embeds the model's input; a rule can ask for it"
+        return None
+
+    def role(self, name: str, module: nn.Module, record: ModuleRecord, activation: Follower | None) -> str:
+        """One of :data:`kswap.sites.ROLES`."""
+        in_channels, out_channels = channels_of(module)
+        if name in self.classifiers or name in self.predictions:
+            return "classifier"
+        if kind_of(module) == "linear" and name in self.attention:
+            return self.attention[name]
+        if record.calls > 0 and self.recorded.gates(name):
+            return "squeeze-excite"
+        if out_channels > in_channels:
+            return "expansion"
+        return "pointwise" if activation else "projection"
+
+
+def find_sites(
+    model: nn.Module, graph: fx.Graph | None, observation: Observation, kinds: Collection[str] = ("conv",)
+) -> tuple[Site, ...]:
+    """All pointwise layers of these ``kinds`` in ``model``, in the order of its modules.
 
     ``graph`` is the torch.fx graph, or ``None`` where there is none; what it does not show (inside modules
     that fx does not look into) is followed in the graph that ``observation`` recorded.
     """
     recorded = _Chains(model, observation.graph, observation)
     traced = _Chains(model, graph, observation) if graph is not None else recorded
-    declared = declared_classifiers(model)
-    why_kept = "the classifier is never replaced"
-    if declared is None:
-        why_kept = "it makes the model's output: the classifier is never replaced"
-    classifiers = recorded.classifiers() if declared is None else declared
+    places = _Places(model, recorded)
     sites = []
     for name, module in model.named_modules():
-        if not is_pointwise(module) or not isinstance(module, nn.Conv2d):
+        if kind_of(module) not in kinds:
             continue
+        in_channels, out_channels = channels_of(module)
+        weight = module.weight
+        assert isinstance(weight, Tensor)
         record = observation.records.get(name, ModuleRecord())
-        keep = _structural_reason(module)
-        if name in classifiers:
-            keep = why_kept
-        elif name in observation.read_elsewhere:
-            keep = "its weight is read elsewhere in the model"
-        elif record.calls == 0:
-            keep = "not called in the forward pass"
+        keep = places.keep(name, module, record)
         norm = activation = broken = None
         if keep is None:
             chains = traced if name in traced.nodes else recorded
@@ -245,19 +345,22 @@ def find_sites(model: nn.Module, graph: fx.Graph | None, observation: Observatio
         sites.append(
             Site(
                 name=name,
-                in_channels=module.in_channels,
-                out_channels=module.out_channels,
-                stride=max(module.stride),
+                in_channels=in_channels,
+                out_channels=out_channels,
+                stride=max(stride_of(module), default=1),
                 bias=module.bias is not None,
-                trainable=module.weight.requires_grad,
+                trainable=weight.requires_grad,
                 type=type(module).__name__,
-                role=_role(module, activation, name in classifiers, record.calls > 0 and recorded.gates(name)),
-                positions=record.positions,
+                role=places.role(name, module, record, activation),
+                positions=record.outputs // out_channels,
                 calls=record.calls,
                 norm=norm,
                 activation=activation,
                 keep=keep,
                 broken=broken,
+                filter_params=filter_params(module),
+                fewest_inputs=fewest_inputs(module),
+                on_request=places.on_request(name, module) if keep is None else None,
             )
         )
     return tuple(sites)

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from kswap.graph.clone import is_on_meta, meta_clone
 from kswap.nn.grouped import GroupedPointwise
 from kswap.nn.kinds import is_activation, is_norm
+from kswap.nn.pointwise import GroupedLinear
 
 aten = torch.ops.aten
 
@@ -41,10 +42,10 @@ class Tally:
 
 @dataclass
 class ModuleRecord:
-    """What one module did in the run, over all its calls."""
+    """What one module did in the run, over all its calls; ``outputs`` counts the elements of its first output."""
 
     calls: int = 0
-    positions: int = 0
+    outputs: int = 0
     tally: Tally = Tally()
     in_shape: tuple[int, ...] | None = None
     out_shape: tuple[int, ...] | None = None
@@ -56,7 +57,8 @@ class Observation:
 
     ``graph`` holds the run as it happened: modules without inner life as ``call_module`` nodes, all else as
     the operators that ran. ``read_elsewhere`` names the modules whose parameters were read outside of
-    their own call. ``outputs`` are the shapes of the output, in the structure of the output.
+    their own call. ``outputs`` are the shapes of the output, in the structure of the output. ``real`` says that
+    the run needed real numbers: shapes may then depend on weights (a detector's number of boxes).
     """
 
     records: dict[str, ModuleRecord]
@@ -64,6 +66,7 @@ class Observation:
     graph: fx.Graph
     outputs: Any
     read_elsewhere: frozenset[str]
+    real: bool = False
 
 
 def _numel(value: Any) -> int:
@@ -136,6 +139,12 @@ OPERATIONS: dict[Any, Callable[[tuple[Any, ...], Any], Tally]] = {
 }
 
 
+def _with_bias(start: Tally, end: Tally, module: nn.Module, out: Tensor) -> Tally:
+    """``end`` with the bias of a linear layer counted once, into which operators torch may have split it."""
+    macs = (end - start).macs
+    return start + Tally(macs, 2 * macs + (out.numel() if module.bias is not None else 0))
+
+
 def _is_whole(module: nn.Module) -> bool:
     """Whether the recorded graph shows this module as one node."""
     if is_norm(module) or is_activation(module) or isinstance(module, GroupedPointwise):
@@ -166,7 +175,7 @@ class _Recorder:
 
     def _sources(self, values: Any) -> tuple[fx.Node, ...]:
         nodes = [self._node_of(value) for value in tree_flatten(values)[0]]
-        return tuple(dict.fromkeys(node for node in nodes if node is not None))
+        return tuple(node for node in nodes if node is not None)
 
     def _produced(self, values: Any, node: fx.Node) -> None:
         for value in tree_flatten(values)[0]:
@@ -204,6 +213,8 @@ class _Recorder:
         if name is None:
             return
         _, start, whole = self.stack.pop()
+        if type(module).forward in (nn.Linear.forward, GroupedLinear.forward):
+            self.total = _with_bias(start, self.total, module, out)
         record = self.records.setdefault(name, ModuleRecord())
         record.calls += 1
         record.tally = record.tally + (self.total - start)
@@ -211,7 +222,7 @@ class _Recorder:
         record.in_shape = tuple(first_in.shape) if first_in is not None else None
         if first_out is not None:
             record.out_shape = tuple(first_out.shape)
-            record.positions += math.prod(first_out.shape[2:]) * first_out.shape[0]
+            record.outputs += first_out.numel()
         if whole and not self.inside_whole:
             sources = self._sources((args, kwargs))
             self._produced(out, self.graph.create_node("call_module", name, sources))
@@ -263,8 +274,14 @@ def _run(clone: nn.Module, inputs: tuple[Any, ...]) -> Observation:
 
 
 def output_shapes(output: Any) -> Any:
-    """The output with every tensor replaced by its shape."""
-    return tree_map(lambda value: tuple(value.shape) if isinstance(value, Tensor) else value, output)
+    """The output with every tensor replaced by its shape, and what is no plain value by the name of its class."""
+
+    def shape(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return tuple(value.shape)
+        return value if value is None or isinstance(value, bool | int | float | str) else type(value).__name__
+
+    return tree_map(shape, output)
 
 
 def observe(model: nn.Module, inputs: tuple[Any, ...]) -> Observation:
@@ -280,7 +297,8 @@ def observe(model: nn.Module, inputs: tuple[Any, ...]) -> Observation:
         real = real_clone(model)
         if real is None:
             raise
-    return _run(real, tree_map(lambda value: value.cpu() if isinstance(value, Tensor) else value, inputs))
+    cpu_inputs = tree_map(lambda value: value.cpu() if isinstance(value, Tensor) else value, inputs)
+    return replace(_run(real, cpu_inputs), real=True)
 
 
 def real_clone(model: nn.Module) -> nn.Module | None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from torch import nn
 
 from kswap.errors import PlanError
-from kswap.graph.match import is_pointwise
 from kswap.nn.block import Absorbed, PointwiseBlock
 from kswap.nn.kinds import BY_NAME, is_activation, is_norm
+from kswap.nn.pointwise import channels_of, kind_of, why_not_replaced
 from kswap.planner.plan import Plan, SitePlan
 
 
@@ -24,16 +24,22 @@ def _find(model: nn.Module, name: str, fits: Callable[[nn.Module], bool], what: 
     return module
 
 
-def _convolution(model: nn.Module, plan: SitePlan) -> nn.Conv2d:
-    conv = _find(model, plan.name, is_pointwise, "a pointwise convolution")
-    assert isinstance(conv, nn.Conv2d)
-    found, planned = (conv.in_channels, conv.out_channels), (plan.site.in_channels, plan.site.out_channels)
+def _layer(model: nn.Module, plan: SitePlan) -> nn.Module:
+    layer = _find(model, plan.name, _is_pointwise_layer, "a pointwise convolution")
+    found, planned = channels_of(layer), (plan.site.in_channels, plan.site.out_channels)
     if found != planned:
         raise PlanError(
             f"the plan does not fit this model: '{plan.name}' has channels {found[0]} -> {found[1]}, "
             f"planned were {planned[0]} -> {planned[1]}"
         )
-    return conv
+    reason = why_not_replaced(layer)
+    if reason:
+        raise PlanError(f"the plan does not fit this model: '{plan.name}' cannot be replaced: {reason}")
+    return layer
+
+
+def _is_pointwise_layer(module: nn.Module) -> bool:
+    return kind_of(module) is not None
 
 
 def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | None, nn.Module | None]:
@@ -46,6 +52,8 @@ def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | 
         norm = copy.deepcopy(_find(model, site.norm.name, is_norm, "a norm"))
     if not (plan.absorbs_activation and site.activation):
         return norm, None
+    if site.activation.stays and plan.layer.l is None and new is None:
+        return norm, None  # the call that remains does it, and would spoil the gradient of one inside if in place
     if site.norm and norm is not None and site.activation.name == f"{site.norm.name}.act":
         if new is not None:
             norm.act = new
@@ -60,7 +68,7 @@ def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | 
 
 
 def splice_(model: nn.Module, plan: Plan) -> dict[str, PointwiseBlock]:
-    """Replace the planned convolutions of ``model`` in place; gives the new blocks by name.
+    """Replace the planned layers of ``model`` in place; gives the new blocks by name.
 
     Norms and activations that a block takes in leave an identity where they were. New weights have torch's
     default initialisation (see :mod:`kswap.nn.init`). Raises :class:`PlanError`, before anything is changed,
@@ -69,11 +77,11 @@ def splice_(model: nn.Module, plan: Plan) -> dict[str, PointwiseBlock]:
     swaps: list[tuple[nn.Module, nn.Module]] = []
     blocks: dict[str, PointwiseBlock] = {}
     for site_plan in plan.replaced:
-        conv = _convolution(model, site_plan)
+        layer = _layer(model, site_plan)
         norm, activation = _norm_and_activation(model, site_plan)
-        block = PointwiseBlock(site_plan.layer, norm, activation, replaces=conv).train(model.training)
+        block = PointwiseBlock(site_plan.layer, norm, activation, replaces=layer).train(model.training)
         blocks[site_plan.name] = block
-        swaps.append((conv, block))
+        swaps.append((layer, block))
         swaps.extend((model.get_submodule(name), Absorbed(site_plan.name)) for name in _absorbed_names(site_plan))
     new_of = {id(old): new for old, new in swaps}
     for parent in list(model.modules()):

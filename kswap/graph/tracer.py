@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from kswap.errors import KswapError
 from kswap.graph.clone import meta_clone
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.nn.kinds import is_activation, is_norm
+from kswap.nn.pointwise import kind_of
 
 MODE = "kswap_training_mode"
 
@@ -66,8 +68,9 @@ def _holds_layers(module: nn.Module) -> bool:
 
 
 class ModelTracer(fx.Tracer):
-    """Keeps whole what must not be taken apart: norms, activations, drop-path and other modules that behave
-    differently in training, the layers of kswap, and what timm registers as not traceable.
+    """Keeps whole what must not be taken apart: pointwise layers of every class, norms, activations, drop-path
+    and other modules that behave differently in training, the layers of kswap, and what timm registers as not
+    traceable.
 
     Elsewhere ``self.training`` becomes a node of the graph.
     """
@@ -81,7 +84,7 @@ class ModelTracer(fx.Tracer):
         self.specialised = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, (*self._notrace, GroupedPointwise, Interleave)):
+        if isinstance(m, (*self._notrace, GroupedPointwise, Interleave)) or kind_of(m):
             return True
         if is_norm(m) or is_activation(m) or super().is_leaf_module(m, module_qualified_name):
             return True
@@ -115,9 +118,12 @@ def _with_arguments(forward: Callable[..., Any], count: int) -> Callable[..., An
     return exact.get(count, forward)
 
 
-def trace(model: nn.Module, inputs: int = 1) -> Trace:
-    """The graph of ``model`` called with ``inputs`` positional arguments. Leaves ``model`` as it is."""
-    clone = meta_clone(model)
+def trace(model: nn.Module, inputs: int = 1, with_weights: bool = False) -> Trace:
+    """The graph of ``model`` called with ``inputs`` positional arguments. Leaves ``model`` as it is.
+
+    It is traced on a clone without weights, or on a full copy ``with_weights``.
+    """
+    clone = copy.deepcopy(model).eval() if with_weights else meta_clone(model)
     kind = type(clone)
     clone.__class__ = type(kind.__name__, (kind,), {"forward": _with_arguments(kind.forward, inputs)})
     tracer = ModelTracer()
@@ -125,14 +131,25 @@ def trace(model: nn.Module, inputs: int = 1) -> Trace:
     try:
         graph = tracer.trace(clone)
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        return Trace(None, error=f"{type(error).__name__}: {lines[0] if lines else 'no message'}")
+        first = str(error).strip().split("\n")[0].split(". ")[0]
+        return Trace(None, error=f"{type(error).__name__}: {first or 'no message'}")
     for node in graph.nodes:
         if node.op == "call_module" and node.target == MODE and not node.users:
             graph.erase_node(node)
             break
     constants = {name: value for name, value in vars(clone).items() if name.startswith("_tensor_constant")}
     return Trace(graph, specialised=tracer.specialised, constants=constants)
+
+
+def _move_devices_(graph: fx.Graph, device: torch.device) -> None:
+    """Devices that were read off the clone without weights become that of the model, in place."""
+
+    def moved(value: Any) -> Any:
+        return device if isinstance(value, torch.device) and value.type == "meta" else value
+
+    for node in graph.nodes:
+        node.args = fx.node.map_aggregate(node.args, moved)
+        node.kwargs = fx.node.map_aggregate(node.kwargs, moved)
 
 
 def _attribute(model: nn.Module, target: str, constants: dict[str, torch.Tensor]) -> Any:
@@ -150,6 +167,8 @@ def graph_module(model: nn.Module, inputs: int = 1) -> fx.GraphModule:
     Raises :class:`TraceError` when torch.fx cannot trace it.
     """
     traced = trace(model, inputs)
+    if any(constant.is_meta for constant in traced.constants.values()):
+        traced = trace(model, inputs, with_weights=True)  # the forward pass makes tensors on the model's device
     if traced.graph is None:
         raise TraceError(f"torch.fx cannot trace this {type(model).__name__}: {traced.error}")
     nodes = [node for node in traced.graph.nodes if node.op in ("call_module", "get_attr")]
@@ -157,6 +176,7 @@ def graph_module(model: nn.Module, inputs: int = 1) -> fx.GraphModule:
     if any(node.target == MODE for node in nodes):
         layers = [value for value in targets.values() if isinstance(value, nn.Module)]
         targets[MODE] = TrainingMode(next((m for m in layers if _holds_layers(m)), model))
+    _move_devices_(traced.graph, next(iter(model.parameters())).device)
     module = fx.GraphModule(targets, traced.graph, class_name=type(model).__name__)
     module.graph.lint()
     return module.train(model.training)

@@ -7,6 +7,7 @@ import copy
 from torch import Tensor, nn
 
 from kswap.nn.grouped import GroupedPointwise, Interleave
+from kswap.nn.pointwise import stride_of
 from kswap.planner.schemes import LayerPlan
 
 
@@ -14,8 +15,9 @@ class PointwiseBlock(nn.Module):
     """``k = act(norm(K x))``; with a second layer the output is ``k + act(norm(L(interleave(k))))``.
 
     Without a second layer it is ``k``, interleaved where the plan says so (scheme v1). ``norm`` and
-    ``activation`` may be ``None``; K and L get a copy each (2022 paper, section 3). The attributes
-    ``in_channels`` to ``groups`` are those of the :class:`torch.nn.Conv2d` that it stands for.
+    ``activation`` may be ``None``; K and L get a copy each (2022 paper, section 3). The block has the sizes of
+    the layer that it stands for as attributes: ``in_channels`` to ``groups`` of a convolution, ``in_features``
+    and ``out_features`` of a linear layer.
 
     >>> import torch
     >>> from kswap.planner import plan_layer
@@ -24,49 +26,62 @@ class PointwiseBlock(nn.Module):
     torch.Size([1, 40, 8, 8])
     """
 
-    kernel_size = (1, 1)
-    padding = (0, 0)
-    dilation = (1, 1)
-    groups = 1
-
     def __init__(
         self,
         plan: LayerPlan,
         norm: nn.Module | None = None,
         activation: nn.Module | None = None,
-        replaces: nn.Conv2d | None = None,
+        replaces: nn.Module | None = None,
     ) -> None:
-        """``plan`` with ``plan.k`` set; ``replaces`` gives stride, bias, device, dtype and whether to train."""
+        """``plan`` with ``plan.k`` set; ``replaces`` gives the kind of layer, stride, bias, device, dtype and
+        whether to train (without it: a ``Conv2d`` without bias)."""
         super().__init__()
         if plan.k is None:
             raise ValueError(f"this plan keeps the convolution: {plan.reason}")
         self.plan = plan
         self.in_channels = plan.in_channels
         self.out_channels = plan.out_channels
-        self.stride = (1, 1)
-        bias, train, device, dtype = False, True, None, None
-        if replaces is not None:
-            self.stride = (replaces.stride[0], replaces.stride[1])
-            bias, train = replaces.bias is not None, replaces.weight.requires_grad
-            device, dtype = replaces.weight.device, replaces.weight.dtype
-        self.k = GroupedPointwise(plan.k, self.stride, bias, device, dtype)
+        like = nn.Conv2d(1, 1, 1, bias=False) if replaces is None else replaces
+        self.stride = stride_of(like)
+        if self.stride:
+            dims = len(self.stride)
+            self.kernel_size, self.padding, self.dilation = (1,) * dims, (0,) * dims, (1,) * dims
+            self.groups = 1
+        else:
+            self.in_features, self.out_features = plan.in_channels, plan.out_channels
+        weight = like.weight
+        assert isinstance(weight, Tensor)
+        self.k = GroupedPointwise(plan.k, like)
         self.k_norm = copy.deepcopy(norm)
         self.k_act = copy.deepcopy(activation)
         self.interleave: Interleave | None = None
         if plan.interleave_step is not None:
-            self.interleave = Interleave(plan.out_channels, plan.interleave_step, device)
+            self.interleave = Interleave(plan.out_channels, plan.interleave_step, weight.device, self.k.dim)
         self.l: GroupedPointwise | None = None
         if plan.l is not None:
-            self.l = GroupedPointwise(plan.l, (1, 1), bias, device, dtype)
+            self.l = GroupedPointwise(plan.l, like, strided=False)
             self.l_norm = copy.deepcopy(norm)
             self.l_act = copy.deepcopy(activation)
         for layer in self.grouped_layers:
-            layer.requires_grad_(train)
+            layer.requires_grad_(weight.requires_grad)
 
     @property
     def grouped_layers(self) -> tuple[GroupedPointwise, ...]:
         """K and, where there is one, L."""
         return (self.k,) if self.l is None else (self.k, self.l)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight of K's first path, for models that ask a layer for its device or dtype."""
+        weight = self.k.first.weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias of K's first path, for models that ask whether a layer has one."""
+        bias = self.k.first.bias
+        return bias if isinstance(bias, Tensor) else None
 
     def forward(self, x: Tensor) -> Tensor:
         k: Tensor = self.k(x)
@@ -85,7 +100,8 @@ class PointwiseBlock(nn.Module):
         return k + second
 
     def extra_repr(self) -> str:
-        return f"{self.in_channels}, {self.out_channels}, {self.plan.short()}, stride={self.stride}"
+        stride = f", stride={self.stride}" if self.stride else ""
+        return f"{self.in_channels}, {self.out_channels}, {self.plan.short()}{stride}"
 
 
 class Absorbed(nn.Identity):

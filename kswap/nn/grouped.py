@@ -1,21 +1,23 @@
-"""The layers that kswap puts in: a grouped pointwise convolution with a second path, and the interleave."""
+"""The layers that kswap puts in: a grouped pointwise layer with a second path, and the interleave."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from kswap.nn.pointwise import channel_dim, grouped_like
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.schemes import interleave_order
 
 
 class GroupedPointwise(nn.Module):
-    """K or L: one grouped pointwise convolution as a :class:`GroupedLayout` describes it.
+    """K or L: one grouped pointwise layer as a :class:`GroupedLayout` describes it.
 
-    Input ``(N, in_channels, H, W)``, output ``(N, out_channels, H', W')`` where the stride divides H and W.
-    ``first`` and ``second`` are plain :class:`torch.nn.Conv2d`; ``second`` is ``None`` when the groups
-    divide the filters. Weights are made on ``device`` with torch's own initialisation;
-    :mod:`kswap.nn.init` draws those of the papers.
+    Input ``(N, in_channels, H, W)``, output ``(N, out_channels, H', W')`` where the stride divides H and W; for
+    a linear layer ``(..., in_channels)`` and ``(..., out_channels)``. ``first`` and ``second`` are layers of
+    the kind of the one that is replaced (see :func:`kswap.nn.pointwise.grouped_like`); ``second`` is ``None``
+    when the groups divide the filters. Weights have torch's own initialisation; :mod:`kswap.nn.init` draws
+    those of the papers.
 
     >>> layer = GroupedPointwise(GroupedLayout.of(14, 10, ch=4))
     >>> layer(torch.zeros(2, 14, 5, 7)).shape
@@ -24,54 +26,34 @@ class GroupedPointwise(nn.Module):
     40
     """
 
-    def __init__(
-        self,
-        layout: GroupedLayout,
-        stride: tuple[int, int] = (1, 1),
-        bias: bool = False,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, layout: GroupedLayout, like: nn.Module | None = None, strided: bool = True) -> None:
+        """``like`` is the pointwise layer that is replaced: a ``Conv2d`` without bias where there is none."""
         super().__init__()
+        like = nn.Conv2d(1, 1, 1, bias=False) if like is None else like
         self.in_channels = layout.in_channels
         self.out_channels = layout.out_channels
         self.replicated = layout.replicated
         self.second_channels = layout.extra_groups * layout.group_width
-        self.first = nn.Conv2d(
-            layout.groups * layout.group_width,
-            layout.groups * layout.filters_per_group,
-            1,
-            stride=stride,
-            groups=layout.groups,
-            bias=bias,
-            device=device,
-            dtype=dtype,
-        )
-        self.second: nn.Conv2d | None = None
+        self.dim = channel_dim(like)
+        channels, filters = layout.groups * layout.group_width, layout.groups * layout.filters_per_group
+        self.first = grouped_like(like, channels, filters, layout.groups, strided)
+        self.second: nn.Module | None = None
         if layout.extra_groups:
-            self.second = nn.Conv2d(
-                self.second_channels,
-                layout.extra_groups,
-                1,
-                stride=stride,
-                groups=layout.extra_groups,
-                bias=bias,
-                device=device,
-                dtype=dtype,
-            )
+            extra = layout.extra_groups
+            self.second = grouped_like(like, self.second_channels, extra, extra, strided)
 
     @property
-    def convolutions(self) -> tuple[nn.Conv2d, ...]:
-        """The convolutions of the first and, where there is one, the second path."""
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        """The layers of the first and, where there is one, the second path."""
         return (self.first,) if self.second is None else (self.first, self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.replicated:
-            x = torch.cat([x, x[:, : self.replicated]], dim=1)
+            x = torch.cat([x, x.narrow(self.dim, 0, self.replicated)], dim=self.dim)
         first: Tensor = self.first(x)
         if self.second is None:
             return first
-        return torch.cat([first, self.second(x[:, : self.second_channels])], dim=1)
+        return torch.cat([first, self.second(x.narrow(self.dim, 0, self.second_channels))], dim=self.dim)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, replicated={self.replicated}"
@@ -80,21 +62,24 @@ class GroupedPointwise(nn.Module):
 class Interleave(nn.Module):
     """Puts channels 0, s, 2s, ... first, then 1, 1 + s, ..., and so on; shapes stay as they are.
 
+    ``dim`` is the dimension of the channels, counted from the end.
+
     >>> Interleave(10, 2)(torch.arange(10.0).view(1, 10, 1, 1)).flatten().tolist()
     [0.0, 2.0, 4.0, 6.0, 8.0, 1.0, 3.0, 5.0, 7.0, 9.0]
     """
 
     order: Tensor
 
-    def __init__(self, channels: int, step: int, device: torch.device | None = None) -> None:
+    def __init__(self, channels: int, step: int, device: torch.device | None = None, dim: int = -3) -> None:
         super().__init__()
+        self.dim = dim
         self.channels = channels
         self.step = step
         order = torch.tensor(interleave_order(channels, step), device=device)
         self.register_buffer("order", order, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.index_select(1, self.order)
+        return x.index_select(self.dim, self.order)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, step={self.step}"

@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kswap.nn.block import PointwiseBlock
 from kswap.nn.kinds import is_norm
 
 
 @torch.no_grad()
-def glorot_(conv: nn.Conv2d) -> None:
-    """Draw the weights of a grouped pointwise convolution from Glorot's uniform distribution, in place.
+def glorot_(layer: nn.Module) -> None:
+    """Draw the weights of a grouped pointwise layer from Glorot's uniform distribution, in place.
 
-    Fan-in is the inputs per group, fan-out all filters of the convolution (Keras' rule for its kernel shape,
-    which the papers used). Drawn on the CPU, so that a seed gives the same weights on every device.
+    Fan-in is the inputs per group, fan-out all filters of the layer (Keras' rule for its kernel shape, which
+    the papers used). Drawn on the CPU, so that a seed gives the same weights on every device. The gain of a
+    weight-standardised convolution stays as constructed.
     """
-    limit = math.sqrt(6.0 / (conv.weight.shape[1] + conv.weight.shape[0]))
-    conv.weight.copy_(torch.empty(conv.weight.shape).uniform_(-limit, limit))
-    if conv.bias is not None:
-        conv.bias.zero_()
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor)
+    limit = math.sqrt(6.0 / (weight.shape[1] + weight.shape[0]))
+    weight.copy_(torch.empty(weight.shape).uniform_(-limit, limit))
+    if isinstance(bias, Tensor):
+        bias.zero_()
 
 
 @torch.no_grad()
@@ -31,7 +34,9 @@ def reset_norm_(norm: nn.Module) -> None:
     An all-zero scale marks the last norm of a residual branch that its network starts at zero.
     """
     weight = getattr(norm, "weight", None)
-    zero_scale = isinstance(weight, torch.Tensor) and weight.numel() > 0 and not weight.any()
+    zero_scale = False
+    if isinstance(weight, torch.Tensor) and weight.numel() > 0 and not weight.is_meta:
+        zero_scale = not weight.any()
     reset = getattr(norm, "reset_parameters", None)
     if callable(reset):
         reset()

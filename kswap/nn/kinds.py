@@ -55,7 +55,8 @@ def is_activation(module: nn.Module) -> bool:
     """Whether ``module`` is an elementwise activation."""
     if type(module) in _NOT_ELEMENTWISE:
         return False
-    return type(module).__module__ == "torch.nn.modules.activation" or isinstance(module, _timm_kinds()[1])
+    homes = ("torch.nn.modules.activation", "transformers.activations")
+    return type(module).__module__ in homes or isinstance(module, _timm_kinds()[1])
 
 
 def type_name(module: nn.Module) -> str:

@@ -47,6 +47,20 @@ def _list_of(kind: type[T], value: object, what: str) -> tuple[T, ...]:
     return tuple(value)
 
 
+def too_narrow(site: Site, layer: LayerPlan) -> str | None:
+    """Why the groups of ``layer`` are too narrow for this kind of layer, or ``None``.
+
+    >>> too_narrow(Site("conv", 64, 64, type="StdConv2d", fewest_inputs=2), plan_layer(64, 64, ch=1))
+    'groups of 1 channel, StdConv2d needs at least 2'
+    """
+    widths = [part.group_width for part in (layer.k, layer.l) if part is not None]
+    narrowest = min(widths, default=site.fewest_inputs)
+    if narrowest >= site.fewest_inputs:
+        return None
+    plural = "" if narrowest == 1 else "s"
+    return f"groups of {narrowest} channel{plural}, {site.type} needs at least {site.fewest_inputs}"
+
+
 @dataclass(frozen=True)
 class SitePlan:
     """One site and what becomes of it: ``action`` is ``"replace"`` or ``"keep"``, ``reason`` says why.
@@ -68,8 +82,9 @@ class SitePlan:
             raise PlanError(f"action of site '{self.name}' must be 'replace' or 'keep', not {self.action!r}")
         if self.action == "replace" and self.layer.k is None:
             raise PlanError(f"site '{self.name}' cannot be replaced: {self.layer.reason}")
-        if self.action == "replace" and self.site.keep is not None:
-            raise PlanError(f"site '{self.name}' cannot be replaced: {self.site.keep}")
+        obstacle = self.site.keep or too_narrow(self.site, self.layer)
+        if self.action == "replace" and obstacle is not None:
+            raise PlanError(f"site '{self.name}' cannot be replaced: {obstacle}")
         if self.placement not in PLACEMENTS:
             raise PlanError(f"placement of site '{self.name}' must be one of {', '.join(PLACEMENTS)}")
         if self.activation is not None and self.activation not in ACTIVATIONS:

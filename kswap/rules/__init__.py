@@ -1,4 +1,4 @@
-"""Which convolutions are replaced, with which Ch and scheme, and why: rule files, read and applied.
+"""Which pointwise layers are replaced, with which Ch and scheme, and why: rule files, read and applied.
 
 A rule file is TOML. Its head may hold ``description`` (text) and the defaults ``scheme``, ``ch``,
 ``second_layer``, ``placement`` and ``activation``; then come ``[[rule]]`` tables::
@@ -10,6 +10,18 @@ A rule file is TOML. Its head may hold ``description`` (text) and the defaults `
     ch = 32
     why = "the last stage has many channels and few positions"
 
+``match`` in the head names the kinds of layers that are sites at all, by default ``match = ["conv"]``. A
+:class:`torch.nn.Linear` (``"linear"``, and ``--linear`` on the command line) and Conv1d and Conv3d with kernel 1
+(``"conv1d"``, ``"conv3d"``) compute the same map as a 1x1 Conv2d, and get the same plan. Among Linear layers the
+MLPs are replaced; some stay:
+
+* in any case the classifier, layers with tied weights, and layers whose weight the model reads by itself
+  (torch's MultiheadAttention, for one);
+* unless a rule asks for them the layers of an attention, which are found by what flows where and not by name:
+  those that make queries, keys and values (role ``fused-qkv`` when one layer makes several of them), the one
+  that reads the result (role ``attention``), and a layer that embeds the model's input. To ask for them is to
+  set ``keep = false`` in a rule that matches by ``name`` or by ``role``.
+
 The head may also exchange activations over the whole network, by class: ``swap_activations = { SiLU = "relu" }``
 (the ReLU rows of Table 5 of the 2022 paper).
 
@@ -17,11 +29,11 @@ The head may also exchange activations over the whole network, by class: ``swap_
 
 * ``name``: the exact qualified name; a glob if it holds ``*``, ``?`` or ``[`` (``*`` runs over dots as well);
   a regular expression that fits the whole name if it starts with ``re:``.
-* ``role``: one of :data:`kswap.sites.ROLES`; ``type``: the class name of the convolution, such as ``Conv2d``.
+* ``role``: one of :data:`kswap.sites.ROLES`; ``type``: the class name of the layer, ``Conv2d`` or ``Linear``.
 * ``in_channels``, ``out_channels``: a number, or ``{ min = 64, max = 512 }``, both ends included.
 
-A rule sets one or more of ``keep`` (``true`` keeps the convolution; ``false`` takes back what a less specific
-rule kept), ``ch``, ``scheme``, ``second_layer``, ``placement`` (``"absorbed"`` or ``"linear"``) and
+A rule sets one or more of ``keep`` (``true`` keeps the layer; ``false`` takes back what a less specific rule
+kept), ``ch``, ``scheme``, ``second_layer``, ``placement`` (``"absorbed"`` or ``"linear"``) and
 ``activation`` (one of :data:`kswap.planner.edits.ACTIVATIONS`; a linear block has none); ``why`` is the
 reason that readers are shown.
 

@@ -34,7 +34,8 @@ class Decision:
 def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
     """What ``rules`` say about ``site``; ``ch`` and ``scheme`` are the caller's, for what nobody else sets.
 
-    The precedence is that of :mod:`kswap.rules`. A site that its structure keeps (``site.keep``) stays kept.
+    The precedence is that of :mod:`kswap.rules`. A site that its structure keeps (``site.keep``) stays kept; one
+    that stays unless it is asked for (``site.on_request``) needs a rule that matches by name or role.
 
     >>> from kswap.rules import load_rules
     >>> rules = load_rules({"rule": [{"match": {"role": "projection"}, "keep": True, "why": "thin already"}]})
@@ -44,9 +45,14 @@ def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
     """
     found = [(rule.match.specificity(site), index) for index, rule in enumerate(rules.rules)]
     ranked: list[tuple[Specificity, int]] = sorted((rank, index) for rank, index in found if rank is not None)
-    decider = {key: index for _, index in ranked for key in rules.rules[index].settings.stated}
+    decider = {
+        key: index
+        for _, index in ranked
+        for key in rules.rules[index].settings.stated
+        if key != "keep" or site.on_request is None or _asks_for(rules.rules[index])
+    }
     chosen: dict[str, Any] = {
-        "keep": False,
+        "keep": site.on_request is not None,
         "scheme": scheme,
         "ch": ch,
         "second_layer": True,
@@ -57,11 +63,18 @@ def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
     chosen |= {key: getattr(rules.rules[index].settings, key) for key, index in decider.items()}
     reasons = [rules.rules[index].why for index in sorted(set(decider.values()))]
     why = "; ".join(reason for reason in reasons if reason) or None
-    if chosen["keep"]:
+    if chosen["keep"] and "keep" not in decider:
+        why = site.on_request
+    elif chosen["keep"]:
         why = rules.rules[decider["keep"]].why or f"kept by rule {decider['keep'] + 1} of {rules.name}"
     if site.keep is not None:
         chosen["keep"], why = True, site.keep
     return Decision(why=why, matched=tuple(sorted(index for _, index in ranked)), **chosen)
+
+
+def _asks_for(rule: Rule) -> bool:
+    """Whether a rule that sets ``keep`` counts for a site that stays unless it is asked for."""
+    return bool(rule.settings.keep or rule.match.name or rule.match.role)
 
 
 def unused(rules: RuleSet, sites: Iterable[Site]) -> tuple[str, ...]:

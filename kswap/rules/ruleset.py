@@ -12,11 +12,12 @@ from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES, check_ch
 from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
 from kswap.rules.matching import Match
+from kswap.sites import KINDS
 
 DEFAULT_KEYS = ("scheme", "ch", "second_layer", "placement", "activation")
 SETTING_KEYS = ("keep", *DEFAULT_KEYS)
 RULE_KEYS = ("match", *SETTING_KEYS, "why")
-FILE_KEYS = ("description", *DEFAULT_KEYS, "swap_activations", "rule")
+FILE_KEYS = ("description", "match", *DEFAULT_KEYS, "swap_activations", "rule")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class RuleSet:
     """A whole rule file. ``name`` is that of the preset or the file; ``defaults`` is its head.
 
     ``swap_activations`` exchanges activations over the whole network: class names to names of activations.
+    ``kinds`` (``match`` in the file) are the kinds of layers that are sites at all.
     """
 
     name: str
@@ -101,8 +103,11 @@ class RuleSet:
     defaults: Settings = Settings()
     rules: tuple[Rule, ...] = ()
     swap_activations: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ("conv",)
 
     def __post_init__(self) -> None:
+        for kind in self.kinds:
+            check_word(kind, KINDS, "match at the head of the file")
         check_text(self.name, "name")
         check_text(self.description, "description")
         if not isinstance(self.swap_activations, dict):
@@ -119,7 +124,8 @@ class RuleSet:
         rules = [rule.to_json() for rule in self.rules]
         head = {"name": self.name, "description": self.description, **self.defaults.to_json()}
         swap = {"swap_activations": dict(self.swap_activations)} if self.swap_activations else {}
-        return {**head, **swap, "rule": rules}
+        match = {"match": list(self.kinds)} if self.kinds != ("conv",) else {}
+        return {**head, **match, **swap, "rule": rules}
 
     @classmethod
     def from_json(cls, data: Any, name: str = "rules") -> RuleSet:
@@ -138,10 +144,14 @@ class RuleSet:
             except RuleError as error:
                 raise RuleError(f"{rule_label(number, rule)}: {error}") from error
         swap = table.get("swap_activations", {})
+        kinds = table.get("match", ["conv"])
+        if not isinstance(kinds, list) or not kinds:
+            raise RuleError(f"match at the head of the file must be a list such as ['conv', 'linear'], not {kinds!r}")
         return cls(
             name=table.get("name", name),
             description=table.get("description", ""),
             defaults=Settings(**{key: table[key] for key in DEFAULT_KEYS if key in table}),
             rules=tuple(rules),
             swap_activations=swap,
+            kinds=tuple(kinds),
         )

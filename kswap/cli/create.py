@@ -1,0 +1,149 @@
+"""``kswap create``: the converted networks of the papers, by recipe; ``kswap import-keras`` with their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kswap.cli.options import console, format_option, parse_size, status
+
+if TYPE_CHECKING:
+    from kswap.conversion import Conversion
+    from kswap.papers.recipes import Variant
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def variant_options(command: Command) -> Command:
+    """All that says which row of a recipe."""
+    for option in reversed(
+        (
+            click.option("--ch", type=click.IntRange(min=1), help="Channels per group; else the recipe's."),
+            click.option("--scheme", type=click.Choice(["v1", "v2"]), help="Else the recipe's."),
+            click.option(
+                "--num-classes",
+                type=click.IntRange(min=1),
+                default=1000,
+                show_default=True,
+                help="Classes of the classifier.",
+            ),
+            click.option("--input-size", metavar="SIZE", help="32 or 32,48; else that of the papers."),
+            click.option(
+                "--skip-strides",
+                type=click.IntRange(min=0),
+                default=0,
+                metavar="N",
+                help="Stride 1 in the first N strided stages (3 in the papers, for 32x32).",
+            ),
+            click.option("--no-second-layer", is_flag=True, help="K alone: the 'no L' rows of the 2022 paper."),
+            click.option("--relu", is_flag=True, help="ReLU for swish: the ReLU rows of the 2022 paper."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _variant(name: str, options: dict[str, Any]) -> Variant:
+    from kswap.papers.recipes import Variant, recipe
+
+    return Variant(
+        recipe(name),
+        scheme=options["scheme"] or "",
+        ch=options["ch"] or 0,
+        num_classes=options["num_classes"],
+        input_size=parse_size(options["input_size"]) or (),
+        skip_strides=options["skip_strides"],
+        second_layer=not options["no_second_layer"],
+        relu=options["relu"],
+    )
+
+
+def _save_and_show(conversion: Conversion, out: Path | None, force: bool, format_: str) -> None:
+    from kswap.report.render import render
+
+    if out:
+        with status(f"saving {out}"):
+            conversion.save(out, force=force)
+    render(conversion.report, format_, console())
+    if out:
+        click.echo(f"saved in {out}: load it with kswap.load({str(out)!r})", err=True)
+
+
+@click.command()
+@click.argument("name", required=False)
+@variant_options
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where the model goes.")
+@click.option("--seed", type=int, help="Makes the fresh weights reproducible.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Save weights, plan and reports here.")
+@click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
+@click.option("--dry-run", is_flag=True, help="Plan and report only: nothing is built or written.")
+@format_option
+def create(name: str | None, **options: Any) -> None:
+    """Build a converted network of the papers.
+
+    NAME is a recipe such as kmobilenet-v3-large; without it the recipes are listed.
+    """
+    if name is None:
+        _list()
+        return
+    variant = _variant(name, options)
+    with status(f"building {name}"):
+        from kswap.original import choose_device
+        from kswap.report.render import render
+        from kswap.report.report import report_of
+        from kswap.saving import check_target
+
+        device = choose_device(options["device"])
+        if options["out"]:
+            check_target(options["out"], options["force"])
+        plan = variant.plan() if options["dry_run"] else None
+        conversion = None if plan else variant.convert(str(device), options["seed"])
+    if conversion:
+        _save_and_show(conversion, options["out"], options["force"], options["format_"])
+    elif plan:
+        render(report_of(plan), options["format_"], console())
+        click.echo("dry run: nothing was built or written", err=True)
+
+
+def _list() -> None:
+    from rich.table import Table
+
+    from kswap.papers.recipes import RECIPES
+
+    table = Table("recipe", "what it is", "published", box=None, pad_edge=False)
+    for recipe in RECIPES.values():
+        schemes = {scheme: [ch for s, ch in recipe.published if s == scheme] for scheme, _ in recipe.published}
+        words = [f"{scheme} {'/'.join(map(str, sorted(chs)))}ch" for scheme, chs in schemes.items()]
+        table.add_row(recipe.name, recipe.description, ", ".join(words))
+    out = console()
+    out.print(table)
+    out.print(
+        "\n`kswap create NAME --ch 32 --num-classes 10` builds one; `kswap papers` prints the tables", markup=False
+    )
+
+
+@click.command("import-keras")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--recipe", "name", required=True, metavar="NAME", help="The network: see `kswap create`.")
+@variant_options
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Save weights, plan and reports here.")
+@click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
+@format_option
+def import_keras(file: Path, name: str, **options: Any) -> None:
+    """Load one of the authors' Keras checkpoints.
+
+    FILE is an HDF5 file that Keras saved; the other options have to be those that it was trained with. Needs
+    h5py (pip install 'kswap[keras]').
+    """
+    variant = _variant(name, options)
+    with status(f"loading {file}"):
+        from kswap.keras.importing import import_keras as load
+        from kswap.saving import check_target
+
+        if options["out"]:
+            check_target(options["out"], options["force"])
+        conversion = load(file, variant)
+    _save_and_show(conversion, options["out"], options["force"], options["format_"])

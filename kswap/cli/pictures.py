@@ -1,0 +1,65 @@
+"""Options of the commands that show pictures to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kswap.cli.options import parse_size
+
+if TYPE_CHECKING:
+    from kswap.learn.preprocessing import Preprocessing
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+WAYS = ("model", "papers", "imagenet")
+# Named here as well as in kswap.learn.preprocessing, which would import much for a help text.
+RESIZES = ("cubic", "linear", "nearest", "lanczos")
+
+trust_option = click.option(
+    "--trust-source", is_flag=True, help="Run the code of your own that a saved model was built by."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where the model runs."
+)
+
+
+def preprocessing_options(command: Command) -> Command:
+    """How pictures become inputs, where it is not to be what the model states."""
+    for option in reversed(
+        (
+            click.option(
+                "--preprocessing",
+                type=click.Choice(WAYS),
+                default="model",
+                show_default=True,
+                help="The model's own; the papers' (divided by 255, whole picture); ImageNet's mean and deviation.",
+            ),
+            click.option("--resize", type=click.Choice(RESIZES), help="nearest repeats pixels, as the papers do."),
+            click.option(
+                "--crop", type=float, metavar="SHARE", help="Share of the side that is kept; 1 crops nothing."
+            ),
+            click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else the model's own."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def adjusted(own: Preprocessing, way: str, resize: str | None, crop: float | None, size: str | None) -> Preprocessing:
+    """``own`` with what the options ask for. Raises :class:`kswap.errors.ModelError` for values without sense."""
+    made = {"model": lambda: own, "papers": own.papers, "imagenet": own.imagenet}[way]()
+    changes: dict[str, Any] = {}
+    if resize is not None:
+        changes["resize"] = resize
+    if crop is not None:
+        changes["crop"] = crop
+    sides = parse_size(size)
+    if sides is not None:
+        changes["input_size"] = sides if len(sides) == 3 else (own.input_size[0], *sides)
+    if not changes:
+        return made
+    return replace(made, **changes, origin=f"{made.origin}, changed by options")

@@ -1,0 +1,1 @@
+"""Measuring and looking at models: pictures, preprocessing, accuracy, class activation maps."""
