@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,12 +15,13 @@ from torch.utils._pytree import tree_map
 
 from kswap.counting import count_plan
 from kswap.errors import PlanError
-from kswap.graph.clone import is_on_meta, meta_clone
+from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.observe import Observation, output_shapes
 from kswap.graph.splice import splice_
 from kswap.graph.tracer import graph_module
 from kswap.nn.init import init_block_
+from kswap.optimizers import check_optimizer, follow_
 from kswap.original import Inputs, check_model, choose_device, inputs_for, original_model
 from kswap.planner.plan import Plan
 from kswap.planning import RuleSpec, Settings, edits_of, plan_of, run_of
@@ -109,6 +109,7 @@ def convert(
     input_size: tuple[int, ...] | None = None,
     skip_strides: int = 0,
     linear: bool = False,
+    optimizer: torch.optim.Optimizer | None = None,
     **model_kwargs: Any,
 ) -> Conversion:
     """Replace the pointwise convolutions of ``model`` and leave the argument itself untouched.
@@ -117,7 +118,8 @@ def convert(
     ``"cpu"``, ...; without it a named model goes to the GPU if there is one, and a module stays where it is.
     ``seed`` makes all fresh weights reproducible, on every device alike. ``pretrained`` (names only) loads
     the published weights; all that the surgery does not touch keep them. The converted model is run once to
-    check its output shapes. Raises :class:`kswap.errors.KswapError` subclasses.
+    check its output shapes. An ``optimizer`` of ``model`` follows the surgery, in place: its groups hold the
+    parameters of the converted model. Raises :class:`kswap.errors.KswapError` subclasses.
 
     >>> import kswap
     >>> conversion = kswap.convert("efficientnet_b0", ch=16, num_classes=10, device="cpu", seed=0)
@@ -125,12 +127,14 @@ def convert(
     (4020358, 623226)
     """
     check_model(model)
+    if optimizer is not None:
+        check_optimizer(optimizer, model)
     named = isinstance(model, str)
     target = choose_device(device if device is not None else ("auto" if named else None), model)
     settings = Settings.of(ch, scheme, rules, linear)
     with _seeded(seed):
         source, original = original_model(model, model_kwargs, pretrained=pretrained)
-        converted = original if named else copy.deepcopy(original)
+        converted = original if named else full_clone(original)
         base_hash = structure_hash(converted)
         own_inputs = inputs_for(converted, source, example_input)
         edits = plan.edits if plan else edits_of(converted, source.title, settings, skip_strides, own_inputs)
@@ -143,6 +147,8 @@ def convert(
     converted.to(target)
     _check_outputs(converted, inputs, run.observation, target)
     _check_counts(converted, made)
+    if optimizer is not None:
+        follow_(optimizer, original, converted)
     report = report_of(made, drop_in=type(converted) is type(original), notes=run.notes)
     return Conversion(converted, made, report, source, base_hash, inputs=len(inputs))
 

@@ -279,9 +279,9 @@ def _plan_of(root: Path, saved: dict[str, Any]) -> Plan:
 
 def _base(root: Path, source: Source, model: nn.Module | None, trust_source: bool) -> nn.Module:
     if model is not None:
-        import copy
+        from kswap.graph.clone import full_clone
 
-        return copy.deepcopy(model).cpu()
+        return full_clone(model).cpu()
     if source.kind == "module":
         raise SavedError(
             f"{root} was converted from a {source.name} that kswap cannot build: load it with "

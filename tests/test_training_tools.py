@@ -252,3 +252,13 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
         follow_(other, model, model)
     with pytest.raises(kswap.KswapError, match=r"must be a torch\.optim\.Optimizer"):
         follow_("adam", model, model)  # type: ignore[arg-type]
+
+
+def test_convert_takes_the_optimizer_along() -> None:
+    model = timm.create_model("mobilenetv3_small_050", num_classes=10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    converted = kswap.convert(model, ch=8, optimizer=optimizer).model
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in converted.parameters()}
+    with pytest.raises(kswap.KswapError):
+        kswap.convert("mobilenetv3_small_050", ch=8, optimizer=optimizer)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from kswap.graph.attention import attention_roles
-from kswap.graph.flow import Flow
 from kswap.graph.observe import ModuleRecord, Observation
 from kswap.nn.kinds import is_activation, is_norm, type_name
 from kswap.nn.pointwise import (
@@ -237,13 +236,22 @@ def _mixes_channels(module: nn.Module) -> bool:
     return kind_of(module) is not None
 
 
-def _predictions(graph: fx.Graph, layers: Set[str]) -> frozenset[str]:
-    """The layers that make the scores, boxes and masks of a detector, which is a model that suppresses boxes."""
-    suppressed = [node for node in graph.nodes if str(node.target) == "torchvision.nms"]
-    if not suppressed:
-        return frozenset()
-    output = next(node for node in graph.nodes if node.op == "output")
-    return frozenset(str(node.target) for node in Flow(layers).before(output, *suppressed))
+# Layers of torchvision's detectors that make scores, boxes and masks.
+_PREDICTORS = ("cls_logits", "bbox_pred", "bbox_reg", "bbox_ctrness", "mask_fcn_logits", "kps_score_lowres")
+
+
+def _predictions(model: nn.Module) -> frozenset[str]:
+    """The layers of a torchvision detector that make its scores, boxes and masks."""
+    found = set()
+    for name, module in model.named_modules():
+        if not type(module).__module__.startswith("torchvision.models.detection."):
+            continue
+        found |= {f"{name}.{child}" for child, _ in module.named_children() if child in _PREDICTORS}
+        scoring = getattr(module, "module_list", None)  # SSD: one head for each map, its last layer predicts
+        if isinstance(scoring, nn.ModuleList):
+            lasts = [[key for key, _ in head.named_modules()][-1] for head in scoring]
+            found |= {f"{name}.module_list.{i}.{last}".rstrip(".") for i, last in enumerate(lasts)}
+    return frozenset(found)
 
 
 class _Places:
@@ -258,7 +266,7 @@ class _Places:
             self.why_classifier = "it makes the model's output: the classifier is never replaced"
         modules = recorded.modules
         layers = {name for name, m in modules.items() if _mixes_channels(m)}
-        self.predictions = _predictions(recorded.graph, layers)
+        self.predictions = _predictions(model)
         self.attention = attention_roles(
             recorded.graph,
             layers,

@@ -6,7 +6,6 @@ it, so that it costs neither memory nor arithmetic.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from kswap.graph.clone import is_on_meta, meta_clone
+from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.nn.grouped import GroupedPointwise
 from kswap.nn.kinds import is_activation, is_norm
 from kswap.nn.pointwise import GroupedLinear
@@ -303,4 +302,4 @@ def observe(model: nn.Module, inputs: tuple[Any, ...]) -> Observation:
 
 def real_clone(model: nn.Module) -> nn.Module | None:
     """A deep copy on the CPU in eval mode, or ``None`` for a model on the meta device."""
-    return None if is_on_meta(model) else copy.deepcopy(model).cpu().eval()
+    return None if is_on_meta(model) else full_clone(model).cpu().eval()
