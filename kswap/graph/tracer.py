@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from kswap.errors import KswapError
-from kswap.graph.clone import meta_clone
+from kswap.graph.clone import full_clone, meta_clone
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.nn.kinds import is_activation, is_norm
 from kswap.nn.pointwise import kind_of
@@ -123,7 +122,7 @@ def trace(model: nn.Module, inputs: int = 1, with_weights: bool = False) -> Trac
 
     It is traced on a clone without weights, or on a full copy ``with_weights``.
     """
-    clone = copy.deepcopy(model).eval() if with_weights else meta_clone(model)
+    clone = full_clone(model).eval() if with_weights else meta_clone(model)
     kind = type(clone)
     clone.__class__ = type(kind.__name__, (kind,), {"forward": _with_arguments(kind.forward, inputs)})
     tracer = ModelTracer()
