@@ -30,6 +30,10 @@ class ReportError(KswapError):
     """A report cannot be read, or a condition on it cannot be evaluated."""
 
 
+class DeployError(KswapError):
+    """A model cannot be optimised, exported or measured for a runtime."""
+
+
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """A hint with the known words nearest to ``word``, the likeliest first, or an empty string.
 
