@@ -59,6 +59,19 @@ def test_features_only_models_convert() -> None:
     assert any(isinstance(m, PointwiseBlock) for m in model.modules())
 
 
+def test_hooked_feature_models_convert() -> None:
+    """timm's hooks stand on activations that a block has copies of: the copies carry none."""
+    model = kswap.create_model("xception41", ch=16, features_only=True).eval()
+    x = torch.randn(1, 3, 64, 64)
+    features = model(x)
+    assert [f.shape[1] for f in features] == model.feature_info.channels()
+    hooked = [name for name, m in model.named_modules() if m._forward_hooks]
+    assert hooked
+    assert not any(
+        isinstance(m, PointwiseBlock) and any(p._forward_hooks for p in m.modules()) for m in model.modules()
+    )
+
+
 def test_graph_shows_the_four_steps(b0: kswap.Conversion) -> None:
     graph = b0.graph_module.graph
     graph.lint()

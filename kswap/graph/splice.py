@@ -60,7 +60,7 @@ def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | 
         return norm, None
     if new is not None:
         activation = new
-    elif site.activation.name:
+    elif site.activation.name and not site.activation.stays:  # one that stays may carry hooks
         activation = copy.deepcopy(_find(model, site.activation.name, is_activation, "an activation"))
     else:
         activation = BY_NAME["relu"]()

@@ -31,7 +31,7 @@ class Change:
 @dataclass(frozen=True)
 class SiteRow:
     """One site of the report; attribute names are the JSON keys. ``norm`` and ``activation`` are class names
-    of what the block takes in, or would; ``k`` and ``l`` are ``None`` when absent."""
+    of what the block takes in, or would, ``type`` is that of the layer; ``k`` and ``l`` are ``None`` when absent."""
 
     name: str
     in_channels: int
@@ -52,6 +52,7 @@ class SiteRow:
     l: GroupedLayout | None  # noqa: E741 - K and L are the names of the papers
     norm: str | None
     activation: str | None
+    type: str = "Conv2d"
 
     def __post_init__(self) -> None:
         check_fields(self, "a site of the report")
@@ -82,6 +83,7 @@ class SiteRow:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> SiteRow:
         known = {f.name: data.get(f.name) for f in fields(cls)}
+        known["type"] = data.get("type", cls.type)  # reports of older versions have none
         if known["k"]:
             known["k"] = GroupedLayout.from_json(known["k"], data["in_channels"], data["out_channels"])
         if known["l"]:
@@ -191,6 +193,7 @@ def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
         l=layer.l if plan.replaced else None,
         norm=site.norm.type if site.norm else None,
         activation=activation,
+        type=site.type,
     )
 
 
