@@ -16,6 +16,10 @@ from kswap.version import __version__
 
 if TYPE_CHECKING:
     from kswap.conversion import Conversion, convert, create_model, plan
+    from kswap.deploy.bench import bench
+    from kswap.deploy.optimize import optimize_for_inference
+    from kswap.deploy.saved import load_optimized
+    from kswap.deploy.training import optimize_for_training
     from kswap.errors import KswapError
     from kswap.learn.cam import cam
     from kswap.learn.evaluation import evaluate
@@ -31,6 +35,10 @@ _HOMES = {
     "load": "kswap.saving",
     "cam": "kswap.learn.cam",
     "evaluate": "kswap.learn.evaluation",
+    "bench": "kswap.deploy.bench",
+    "load_optimized": "kswap.deploy.saved",
+    "optimize_for_inference": "kswap.deploy.optimize",
+    "optimize_for_training": "kswap.deploy.training",
     "KswapError": "kswap.errors",
     "LayerPlan": "kswap.planner",
     "Plan": "kswap.planner",
@@ -45,11 +53,15 @@ __all__ = [
     "Plan",
     "Report",
     "__version__",
+    "bench",
     "cam",
     "convert",
     "create_model",
     "evaluate",
     "load",
+    "load_optimized",
+    "optimize_for_inference",
+    "optimize_for_training",
     "plan",
     "plan_layer",
 ]

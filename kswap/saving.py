@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kswap.errors import KswapError, ModelError, PlanError, SavedError
+from kswap.files import inside, read_json, write_text
 from kswap.planner.plan import Plan
 from kswap.report.report import Report
 from kswap.sources import Source, structure_hash
@@ -33,8 +34,9 @@ FORMAT = 1
 WEIGHTS, PLAN, REPORT = "model.safetensors", "plan.json", "report.json"
 MARKDOWN, HTML = "report.md", "report.html"
 FILES = (WEIGHTS, PLAN, REPORT, MARKDOWN, HTML)
+# What kswap.deploy.saved adds later.
+OPTIMIZED = "optimized.json"
 
-_MOST_JSON = 64 * 2**20
 _MOST_HEADER = 64 * 2**20
 
 
@@ -65,10 +67,10 @@ def save(conversion: Conversion, directory: str | Path, force: bool = False) -> 
             "frozen": [name for name, p in conversion.model.named_parameters() if not p.requires_grad],
             "plan": conversion.plan.to_json(),
         }
-        _write(fresh / PLAN, json.dumps(saved, indent=1))
-        _write(fresh / REPORT, json.dumps(conversion.report.to_json(), indent=1))
-        _write(fresh / MARKDOWN, render_markdown(conversion.report))
-        _write(fresh / HTML, render_html(conversion.report))
+        write_text(fresh / PLAN, json.dumps(saved, indent=1))
+        write_text(fresh / REPORT, json.dumps(conversion.report.to_json(), indent=1))
+        write_text(fresh / MARKDOWN, render_markdown(conversion.report))
+        write_text(fresh / HTML, render_html(conversion.report))
     return target
 
 
@@ -139,9 +141,9 @@ def read_report(directory: str | Path) -> Report:
     """The report in a saved directory, or in a JSON file that holds one. Raises :class:`SavedError`."""
     path = Path(directory)
     if path.is_file():
-        return Report.from_json(_read_json(path))
+        return Report.from_json(read_json(path))
     _check_is_saved(path)
-    return Report.from_json(_read_json(_inside(path, REPORT)))
+    return Report.from_json(read_json(inside(path, REPORT)))
 
 
 def check_target(directory: str | Path, force: bool = False) -> Path:
@@ -153,7 +155,7 @@ def check_target(directory: str | Path, force: bool = False) -> Path:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise SavedError(f"{directory} is not a directory: choose another place with --out")
     if target.is_dir() and any(target.iterdir()):
-        ours = (target / PLAN).is_file() and {p.name for p in target.iterdir()} <= set(FILES)
+        ours = (target / PLAN).is_file() and {p.name for p in target.iterdir()} <= {*FILES, OPTIMIZED}
         if not ours:
             raise SavedError(f"{directory} holds files that are not of kswap: choose another directory")
         if not force:
@@ -196,10 +198,6 @@ def _put_in_place(fresh: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
-
-
 def _version_of(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -232,30 +230,9 @@ def _check_is_saved(root: Path) -> None:
         raise SavedError(f"{root} is not a directory that kswap saved: it has no {PLAN}")
 
 
-def _inside(root: Path, name: str) -> Path:
-    """A file of the directory itself: no link that leads out of it, nothing but a plain file."""
-    path = root / name
-    if not path.is_file():
-        raise SavedError(f"{root} is damaged: it has no {name}; copy or convert it again")
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise SavedError(f"{path} is a link that leads out of the directory: kswap does not follow it")
-    return path
-
-
-def _read_json(path: Path) -> Any:
-    if path.stat().st_size > _MOST_JSON:
-        raise SavedError(f"{path} is too large for a file of kswap ({path.stat().st_size:,} bytes)")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SavedError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise SavedError(f"{path} is damaged: it holds no valid JSON; copy or convert it again") from error
-
-
 def _read_saved(root: Path) -> dict[str, Any]:
     _check_is_saved(root)
-    saved = _read_json(_inside(root, PLAN))
+    saved = read_json(inside(root, PLAN))
     if not isinstance(saved, dict) or "format" not in saved:
         raise SavedError(f"{root / PLAN} is not of kswap: it names no format")
     if saved["format"] != FORMAT:
@@ -314,7 +291,7 @@ def _read_weights(root: Path, sha256: str) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = _inside(root, WEIGHTS)
+    path = inside(root, WEIGHTS)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if path.stat().st_size < 8 + length or length > _MOST_HEADER:

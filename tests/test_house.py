@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # imports inside functions are for things that are slow to import and are not looked at.
 FLOORS = (
     {"errors", "version", "twins"},
-    {"sites"},
+    {"sites", "files"},
     {"planner"},
     {"rules", "counting"},
     {"nn", "report", "sources"},
@@ -27,7 +27,7 @@ FLOORS = (
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_TORCH = {"errors", "version", "sites", "planner", "rules", "counting", "report", "cli"}
+WITHOUT_TORCH = {"errors", "version", "sites", "files", "planner", "rules", "counting", "report", "cli"}
 SOURCES = sorted((ROOT / "kswap").rglob("*.py"))
 
 

@@ -21,9 +21,12 @@ _COMMANDS = {
     "import-keras": ("kswap.cli.create", "import_keras"),
     "evaluate": ("kswap.cli.evaluate", "evaluate"),
     "cam": ("kswap.cli.cam", "cam"),
+    "optimize": ("kswap.cli.optimize", "optimize"),
     "models": ("kswap.cli.models", "models"),
     "rules": ("kswap.cli.rules", "rules"),
+    "export": ("kswap.cli.export", "export"),
     "sweep": ("kswap.cli.sweep", "sweep"),
+    "bench": ("kswap.cli.bench", "bench"),
     "profile": ("kswap.cli.profile", "profile"),
 }
 

@@ -6,6 +6,8 @@ import copy
 
 from torch import Tensor, nn
 
+from kswap.errors import PlanError
+from kswap.nn.execution import Execution
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.nn.pointwise import stride_of
 from kswap.planner.schemes import LayerPlan
@@ -83,13 +85,34 @@ class PointwiseBlock(nn.Module):
         bias = self.k.first.bias
         return bias if isinstance(bias, Tensor) else None
 
+    def compute_as_(self, k: Execution | None, l: Execution | None = None) -> None:  # noqa: E741
+        """Choose how K and L are computed, in place; ``None`` is as they stand. What they compute, parameters and
+        state dict stay.
+
+        A dense L takes in the interleave. Raises :class:`kswap.errors.PlanError` for an execution that does not
+        fit, or that is not for this kind of layer.
+
+        >>> from kswap.planner import plan_layer
+        >>> block = PointwiseBlock(plan_layer(64, 48, ch=16))
+        >>> block.compute_as_(Execution(4), Execution(1))
+        """
+        if l is not None and self.l is None:
+            raise PlanError("this block has no second layer: choose no execution for it")
+        self.k.compute_as_(k)
+        if self.interleave is not None:
+            self.interleave.compute_as_(self.k.computation is not None)
+        if self.l is not None:
+            taken = l is not None and l.is_dense and self.interleave is not None
+            self.l.compute_as_(l, self.interleave.order if taken and self.interleave is not None else None)
+
     def forward(self, x: Tensor) -> Tensor:
         k: Tensor = self.k(x)
         if self.k_norm is not None:
             k = self.k_norm(k)
         if self.k_act is not None:
             k = self.k_act(k)
-        mixed: Tensor = k if self.interleave is None else self.interleave(k)
+        taken = self.l is not None and self.l.computation is not None and self.l.computation.has_order
+        mixed: Tensor = k if self.interleave is None or taken else self.interleave(k)
         if self.l is None:
             return mixed
         second: Tensor = self.l(mixed)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kswap.nn.pointwise import channel_dim, grouped_like
+from kswap.errors import PlanError
+from kswap.nn.execution import Execution, GroupedComputation, Reorder
+from kswap.nn.pointwise import channel_dim, grouped_like, standardises, stride_of
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.schemes import interleave_order
 
@@ -17,7 +19,8 @@ class GroupedPointwise(nn.Module):
     a linear layer ``(..., in_channels)`` and ``(..., out_channels)``. ``first`` and ``second`` are layers of
     the kind of the one that is replaced (see :func:`kswap.nn.pointwise.grouped_like`); ``second`` is ``None``
     when the groups divide the filters. Weights have torch's own initialisation; :mod:`kswap.nn.init` draws
-    those of the papers.
+    those of the papers. ``computation`` is how the layer is computed, ``None`` for those layers as they stand; it
+    has no parameters and no part in the state dict.
 
     >>> layer = GroupedPointwise(GroupedLayout.of(14, 10, ch=4))
     >>> layer(torch.zeros(2, 14, 5, 7)).shape
@@ -30,6 +33,7 @@ class GroupedPointwise(nn.Module):
         """``like`` is the pointwise layer that is replaced: a ``Conv2d`` without bias where there is none."""
         super().__init__()
         like = nn.Conv2d(1, 1, 1, bias=False) if like is None else like
+        self.layout = layout
         self.in_channels = layout.in_channels
         self.out_channels = layout.out_channels
         self.replicated = layout.replicated
@@ -41,13 +45,40 @@ class GroupedPointwise(nn.Module):
         if layout.extra_groups:
             extra = layout.extra_groups
             self.second = grouped_like(like, self.second_channels, extra, extra, strided)
+        self.computation: GroupedComputation | None = None
 
     @property
     def convolutions(self) -> tuple[nn.Module, ...]:
         """The layers of the first and, where there is one, the second path."""
         return (self.first,) if self.second is None else (self.first, self.second)
 
+    @property
+    def has_executions(self) -> bool:
+        """Whether the layer can be computed in other ways than as it stands: the two-dimensional ones can, but for
+        weight-standardised convolutions."""
+        return isinstance(self.first, nn.Conv2d) and not standardises(self.first)
+
+    def compute_as_(self, execution: Execution | None, order: Tensor | None = None) -> None:
+        """Choose how the layer is computed, in place; ``None`` is as it stands. Parameters stay as they are.
+
+        A dense ``execution`` takes in the interleave ``order`` in front of the layer. Raises
+        :class:`kswap.errors.PlanError` where the layer cannot be computed so.
+        """
+        self.computation = None
+        if execution is None:
+            return
+        if not self.has_executions:
+            raise PlanError(f"a {type(self.first).__name__} is only computed as it stands: choose no execution for it")
+        weight = self.first.weight
+        assert isinstance(weight, Tensor)
+        stride = stride_of(self.first)
+        taken = order.tolist() if order is not None else None
+        self.computation = GroupedComputation(self.layout, execution, stride, taken, weight.device)
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.computation is not None:
+            computed: Tensor = self.computation(x, self.first, self.second)
+            return computed
         if self.replicated:
             x = torch.cat([x, x.narrow(self.dim, 0, self.replicated)], dim=self.dim)
         first: Tensor = self.first(x)
@@ -62,7 +93,8 @@ class GroupedPointwise(nn.Module):
 class Interleave(nn.Module):
     """Puts channels 0, s, 2s, ... first, then 1, 1 + s, ..., and so on; shapes stay as they are.
 
-    ``dim`` is the dimension of the channels, counted from the end.
+    ``dim`` is the dimension of the channels, counted from the end. ``computation`` is as in
+    :class:`GroupedPointwise`.
 
     >>> Interleave(10, 2)(torch.arange(10.0).view(1, 10, 1, 1)).flatten().tolist()
     [0.0, 2.0, 4.0, 6.0, 8.0, 1.0, 3.0, 5.0, 7.0, 9.0]
@@ -77,8 +109,16 @@ class Interleave(nn.Module):
         self.step = step
         order = torch.tensor(interleave_order(channels, step), device=device)
         self.register_buffer("order", order, persistent=False)
+        self.computation: Reorder | None = None
+
+    def compute_as_(self, chosen: bool) -> None:
+        """Compute the interleave as :class:`kswap.nn.execution.Reorder` does, or as it stands, in place."""
+        self.computation = Reorder(self.order) if chosen else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.computation is not None:
+            reordered: Tensor = self.computation(x)
+            return reordered
         return x.index_select(self.dim, self.order)
 
     def extra_repr(self) -> str:

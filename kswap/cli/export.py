@@ -1,0 +1,108 @@
+"""``kswap export``: a saved model as a file for other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kswap.cli.options import console, parse_size, status
+from kswap.cli.pictures import trust_option
+
+if TYPE_CHECKING:
+    from kswap.deploy.export import Exported
+
+# Each format with the runtime that its layers are chosen for. Named here as well as in kswap.deploy.export, which would
+# import much for a help text.
+_TARGETS = {"onnx": "onnxruntime", "torch-export": "eager", "openvino": "openvino"}
+
+
+@click.command()
+@click.argument("directory", metavar="DIR")
+@click.option("--to", type=click.Choice(list(_TARGETS)), required=True, help="The format.")
+@click.option("--out", metavar="FILE", help="Where to write; else DIR's name with .onnx, .pt2 or .xml, here.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images at a time, fixed.")
+@click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else that of the conversion.")
+@click.option("--as-is", is_flag=True, help="The blocks as they were trained, compact; else plain convolutions.")
+@click.option(
+    "--autotune/--no-autotune",
+    default=True,
+    show_default=True,
+    help="Choose the form of each block by measuring, else by an estimate.",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads that are measured with.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option("--format", "format_", type=click.Choice(["rich", "json"]), default="rich", show_default=True)
+@trust_option
+def export(
+    directory: str,
+    to: str,
+    out: str | None,
+    batch: int,
+    input_size: str | None,
+    as_is: bool,
+    autotune: bool,
+    threads: int | None,
+    force: bool,
+    format_: str,
+    trust_source: bool,
+) -> None:
+    """A saved model as one file with fixed shapes, compared with PyTorch.
+
+    DIR is a directory that kswap saved. Its blocks are optimised for the runtime of the format: norms folded, plain
+    convolutions only, which may store more parameters than the compact blocks do. What was written is read again
+    and run on random inputs; when its outputs are not those of PyTorch, nothing is left behind.
+    """
+    size = parse_size(input_size)
+    with status(f"loading {directory}"):
+        import torch
+
+        from kswap.deploy.export import check_export, export_model, suffix_of
+        from kswap.original import inputs_for
+        from kswap.saving import load
+
+        conversion = load(directory, device="cpu", trust_source=trust_source)
+        path = check_export(to, out or f"{Path(directory).resolve().name}{suffix_of(to)}", force)
+        model = conversion.model
+        shape = conversion.plan.input_size
+        if size is not None:
+            shape = tuple(inputs_for(model, conversion.source, size=size)[0].shape[1:])
+        inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
+    if not as_is:
+        from kswap.deploy.optimize import optimize_for_inference
+
+        with status("choosing the form of each block"):
+            model = optimize_for_inference(model, inputs, target=_TARGETS[to], autotune=autotune, threads=threads)
+    with status(f"writing {path.name}"):
+        exported = export_model(model, inputs, to, path, force=force)
+    compact = sum(parameter.numel() for parameter in conversion.model.parameters())
+    shapes = [list(x.shape) for x in inputs]
+    if format_ == "json":
+        click.echo(json.dumps({**exported.to_json(), "params_compact": compact, "inputs": shapes}, indent=1))
+    else:
+        _show(exported, compact, shapes)
+
+
+def _show(exported: Exported, compact: int, shapes: list[list[int]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    params = f"{exported.params:,}"
+    if exported.params > compact:
+        params += f", grown from {compact:,} compact ones: fewer operators, more weights"
+    elif exported.params < compact:
+        params += f", of {compact:,} as trained"
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for label, text in (
+        ("file", f"{exported.path} ({exported.bytes:,} bytes)"),
+        ("input", ", ".join("x".join(map(str, shape)) for shape in shapes)),
+        ("parameters", params),
+        ("operators", ", ".join(f"{count} {name}" for name, count in exported.operators.items())),
+        ("largest error", f"{exported.error:.1e} of the largest output, against PyTorch, run by {exported.runtime}"),
+    ):
+        table.add_row(label, escape(text))
+    console().print(table)

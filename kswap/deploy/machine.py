@@ -1,0 +1,154 @@
+"""The machine that a time was measured on: without it the time says nothing."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kswap.errors import DeployError
+from kswap.version import __version__
+
+_PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "openvino")
+
+# Values that keep freed memory in the process: nothing is given back below 1 GiB. See glibc's mallopt(3).
+_KEEPING = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+
+
+def keeping_memory(environment: Mapping[str, str]) -> dict[str, str]:
+    """``environment`` for a process in which glibc keeps freed buffers instead of returning them to the system.
+
+    Else each pass gives its large buffers back and has them mapped and cleared again, and part of what is measured
+    is page faults. Values that are set already stay. Only Linux with glibc knows these variables; elsewhere the
+    environment is given back as it is. They count when a process starts, so it has to be a new one.
+
+    >>> keeping_memory({"MALLOC_TOP_PAD_": "0"})["MALLOC_TOP_PAD_"]
+    '0'
+    """
+    if not _has_glibc():
+        return dict(environment)
+    return {**_KEEPING, **environment}
+
+
+def releasing_memory(environment: Mapping[str, str]) -> dict[str, str]:
+    """``environment`` without what :func:`keeping_memory` added: peaks of memory are measured as users have them."""
+    return {key: value for key, value in environment.items() if _KEEPING.get(key) != value}
+
+
+def _has_glibc() -> bool:
+    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a reader has to know about where and when something was measured.
+
+    ``cores`` are those that this process may use, ``threads`` those that a pass uses, ``versions`` those of the
+    packages that are installed, ``malloc`` the variables that keep memory in the process, ``date`` is UTC.
+    """
+
+    cpu: str
+    cores: int
+    threads: int
+    gpu: str | None
+    system: str
+    python: str
+    kswap: str
+    versions: Mapping[str, str]
+    malloc: Mapping[str, str]
+    date: str
+
+    @classmethod
+    def here(cls, threads: int | None = None) -> Machine:
+        """This machine, now. ``threads`` is what was asked for; ``None`` is torch's default."""
+        return cls(
+            cpu=_cpu(),
+            cores=_cores(),
+            threads=threads or torch.get_num_threads(),
+            gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            system=f"{platform.system()} {platform.machine()}",
+            python=platform.python_version(),
+            kswap=__version__,
+            versions=_versions(),
+            malloc={key: os.environ[key] for key in _KEEPING if key in os.environ} if _has_glibc() else {},
+            date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
+
+    @property
+    def keeps_memory(self) -> bool:
+        """Whether glibc was told to keep memory between passes."""
+        return set(self.malloc) >= {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
+    def hardware(self) -> str:
+        """``AMD EPYC (AVX512), 2 cores, 1 thread, no GPU``."""
+        parts = (self.cpu, _counted(self.cores, "core"), _counted(self.threads, "thread"), self.gpu or "no GPU")
+        return ", ".join(parts)
+
+    def software(self) -> str:
+        """``Linux x86_64, Python 3.11.9, torch 2.11.0, kswap 1.0``."""
+        packages = [f"{name} {version}" for name, version in self.versions.items()]
+        return ", ".join((self.system, f"Python {self.python}", *packages, f"kswap {self.kswap}"))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Machine:
+        """Read what :meth:`to_json` wrote. Raises :class:`DeployError` for anything else."""
+        try:
+            return cls(
+                cpu=str(data["cpu"]),
+                cores=int(data["cores"]),
+                threads=int(data["threads"]),
+                gpu=None if data["gpu"] is None else str(data["gpu"]),
+                system=str(data["system"]),
+                python=str(data["python"]),
+                kswap=str(data["kswap"]),
+                versions={str(name): str(version) for name, version in data["versions"].items()},
+                malloc={str(name): str(value) for name, value in data["malloc"].items()},
+                date=str(data["date"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DeployError(f"this is no machine of a kswap benchmark: {type(error).__name__} at {error}") from error
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    """Name and vector instructions; the name alone may be no more than that of the vendor."""
+    name = platform.processor() or platform.machine()
+    table = Path("/proc/cpuinfo")
+    if table.is_file():
+        lines = (line.partition(":") for line in table.read_text(encoding="utf-8", errors="replace").splitlines())
+        name = next((value.strip() for key, _, value in lines if key.strip() == "model name"), name)
+    capability = torch.backends.cpu.get_cpu_capability()
+    return name if capability in ("", "DEFAULT", "NO AVX") else f"{name} ({capability})"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,60 @@
+"""A forward pass that is ready to run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from kswap.errors import DeployError
+from kswap.graph.clone import full_clone
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``run`` is one forward pass and nothing else: inputs lie in the form that the runtime wants, outputs stay
+    in the runtime's. ``outputs`` runs too, and gives the output tensors on the CPU, flattened in their order."""
+
+    run: Callable[[], Any]
+    outputs: Callable[[], list[Tensor]]
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in nested tuples, lists and dicts, in order."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def in_eval_mode(model: nn.Module) -> nn.Module:
+    """``model``, or a copy of it in eval mode where it is not."""
+    return full_clone(model).eval() if any(module.training for module in model.modules()) else model
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """No prints, warnings or log lines of the compilers inside; for the whole process."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def failure(what: str, model: nn.Module, error: BaseException, mend: str) -> DeployError:
+    """One sentence from an error of a compiler: its first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = f": {lines[0][:200].rstrip('.:')}" if lines else ""
+    return DeployError(f"{what} cannot take this {type(model).__name__} ({type(error).__name__}{said}); {mend}")
