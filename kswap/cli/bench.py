@@ -249,12 +249,14 @@ def _fitting(rows: list[Row], out: Console, glyphs: Glyphs) -> Table:
         ("weights, MB", "right", lambda row: cells.weights(row, glyphs.arrow)),
         ("parameters stored", "right", lambda row: f"{row.params.stored:,}"),
     ]
+    if all(row.memory_original is None for row in rows):
+        columns = [column for column in columns if column[0] != "memory, MiB"]
     while True:
         table = glyphs.table()
         for head, justify, _ in columns:
             table.add_column(head, justify=justify, no_wrap=True)
         for row in rows:
             table.add_row(*(cell(row) for _, _, cell in columns))
-        if len(columns) <= 4 or out.measure(table).maximum <= out.width:
+        if len(columns) <= 4 or out.measure(table, options=out.options.update(width=1000)).maximum <= out.width:
             return table
         columns.pop()

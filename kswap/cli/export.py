@@ -86,17 +86,12 @@ def export(
 
 
 def _show(exported: Exported, compact: int, shapes: list[list[int]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
     params = f"{exported.params:,}"
     if exported.params > compact:
         params += f", grown from {compact:,} compact ones: fewer operators, more weights"
     elif exported.params < compact:
         params += f", of {compact:,} as trained"
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    out = console()
     for label, text in (
         ("file", f"{exported.path} ({exported.bytes:,} bytes)"),
         ("input", ", ".join("x".join(map(str, shape)) for shape in shapes)),
@@ -104,5 +99,4 @@ def _show(exported: Exported, compact: int, shapes: list[list[int]]) -> None:
         ("operators", ", ".join(f"{count} {name}" for name, count in exported.operators.items())),
         ("largest error", f"{exported.error:.1e} of the largest output, against PyTorch, run by {exported.runtime}"),
     ):
-        table.add_row(label, escape(text))
-    console().print(table)
+        out.print(f"{label:<14} {text}", markup=False, soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import json
 import signal
@@ -44,7 +46,7 @@ def ask(task: str, request: Mapping[str, Any], environment: Mapping[str, str], q
         if done.returncode == 130:  # interrupted there, so interrupted here
             raise KeyboardInterrupt
         if done.returncode != 0 or not answer.is_file():
-            raise DeployError(f"the process that measures {_end_of(done.returncode)}")
+            raise DeployError(f"the process that measures {_end_of(done.returncode, quiet)}")
         found = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in found:
         raise _error(found["error"])
@@ -54,6 +56,7 @@ def ask(task: str, request: Mapping[str, Any], environment: Mapping[str, str], q
 def serve(asked: Mapping[str, Any]) -> int:
     """The child's side: run the task, write its answer, give the exit status."""
     module, name = _TASKS[asked["task"]]
+    _end_with_parent()
     try:
         answer = {"value": getattr(importlib.import_module(module), name)(asked["request"])}
     except KswapError as error:
@@ -64,6 +67,14 @@ def serve(asked: Mapping[str, Any]) -> int:
     return 0
 
 
+def _end_with_parent() -> None:
+    """Where the system can: nobody waits for an answer once the parent is gone."""
+    if sys.platform == "linux":
+        set_signal_of_parents_death = 1
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_signal_of_parents_death, signal.SIGTERM)
+
+
 def _error(data: Mapping[str, str]) -> KswapError:
     import kswap.errors
 
@@ -72,9 +83,9 @@ def _error(data: Mapping[str, str]) -> KswapError:
     return kind(data["text"]) if known else DeployError(data["text"])
 
 
-def _end_of(code: int) -> str:
+def _end_of(code: int, quiet: bool) -> str:
     if code >= 0:
-        return f"failed with exit status {code}: what it wrote stands above"
+        return f"failed with exit status {code}" + ("" if quiet else ": what it wrote stands above")
     try:
         name = signal.Signals(-code).name
     except ValueError:

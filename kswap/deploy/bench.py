@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from kswap.conversion import plan
 from kswap.deploy import targets as runtimes
 from kswap.deploy.apart import ask
-from kswap.deploy.benchmark import Benchmark, Row, Sizes
+from kswap.deploy.benchmark import FORMS, Benchmark, Row, Sizes
 from kswap.deploy.machine import Machine, keeping_memory
 from kswap.deploy.memory import Side, peak_memory
 from kswap.deploy.optimization import Optimization
 from kswap.deploy.optimize import optimize_for_inference
 from kswap.deploy.pair import Pair, Subject, weights_bytes
-from kswap.deploy.step import training_step
+from kswap.deploy.step import channels_last, in_training, training_step
 from kswap.deploy.timing import MOST_ROUNDS, Comparison, Spread, interleaved
+from kswap.deploy.training import optimize_for_training
 from kswap.errors import DeployError, KswapError
-from kswap.graph.clone import full_clone
 from kswap.original import choose_device
 from kswap.saving import read_report
 
@@ -246,7 +246,8 @@ class _Step:
     form: str
 
     def __str__(self) -> str:
-        return f"{self.target} batch {self.batch} ({'training' if self.mode == 'training' else self.form})"
+        mode = ", training" if self.mode == "training" else ""
+        return f"{self.target} batch {self.batch} ({self.form}{mode})"
 
 
 def _steps(request: Request, chosen: Sequence[str], device: torch.device) -> tuple[_Step, ...]:
@@ -255,11 +256,11 @@ def _steps(request: Request, chosen: Sequence[str], device: torch.device) -> tup
     for batch in request.batches:
         for target in chosen:
             place = "cuda" if target == "cuda" else "cpu"
-            forms = ("optimised", "as converted") if target in ("eager", "cuda") else ("optimised",)
+            forms = FORMS if target in ("eager", "cuda") else FORMS[:1]
             found += [_Step(batch, target, place, "inference", form) for form in forms]
         if request.train:
             target = "cuda" if device.type == "cuda" else "eager"
-            found.append(_Step(batch, target, device.type, "training", "as converted"))
+            found += [_Step(batch, target, device.type, "training", form) for form in FORMS]
     return tuple(found)
 
 
@@ -267,17 +268,18 @@ def _row(request: Request, subject: Subject, pair: Pair, step: _Step) -> Row:
     """Make one comparison, and measure the memory of both sides where that is asked for."""
     inputs = pair.inputs(step.batch)
     if step.mode == "training":
-        trained = trainable(pair.converted, inputs)
-        return _row_of(request, pair, step, trained, _trained(request, (pair.original, trained), step, inputs))
+        return _row_of(request, pair, step, pair.converted, _trained(request, pair, step, inputs))
     original, rewritten = pair.original, pair.converted
     if step.form == "optimised":
         original, rewritten = (_optimised(request, model, step, inputs) for model in (original, rewritten))
     row = _row_of(request, pair, step, rewritten, _run(request, (original, rewritten), step, inputs))
-    if not request.memory or isinstance(subject.model, nn.Module):
+    if not request.memory or step.form != "optimised" or isinstance(subject.model, nn.Module):
         return row
 
-    def peak(side: Side, model: nn.Module) -> int:
-        return peak_memory(subject, side, step.batch, step.target, request.threads, _forms_of(model))
+    def peak(side: Side, model: nn.Module) -> int | None:
+        with contextlib.suppress(KswapError):  # the times are worth more than to be lost for this
+            return peak_memory(subject, side, step.batch, step.target, request.threads, _forms_of(model))
+        return None
 
     return replace(row, memory_original=peak("original", original), memory_rewritten=peak("rewritten", rewritten))
 
@@ -288,10 +290,11 @@ def _optimised(request: Request, model: nn.Module, step: _Step, inputs: tuple[Te
     )
 
 
-def _forms_of(model: nn.Module) -> dict[str, str] | None:
-    """What :func:`optimize_for_inference` chose for each block; ``None`` for a model as it was converted."""
-    record = getattr(model, "optimization", None)
-    return record.forms if isinstance(record, Optimization) else None
+def _forms_of(model: nn.Module) -> dict[str, str]:
+    """What :func:`optimize_for_inference` chose for each block."""
+    record = model.optimization
+    assert isinstance(record, Optimization)
+    return record.forms
 
 
 def _run(
@@ -299,31 +302,23 @@ def _run(
 ) -> dict[str, list[float]]:
     """Seconds of passes of the original, the rewritten model, and the original prepared a second time."""
     original, rewritten = models
-    with contextlib.ExitStack() as stack:
-        runs: dict[str, Callable[[], Any]] = {}
-        for side, model in zip(_SIDES, (original, rewritten, original), strict=True):
-            prepared = runtimes.prepare(model, inputs, step.target, request.threads)
-            close = getattr(prepared, "close", None)
-            if close is not None:
-                stack.callback(close)
-            runs[side] = prepared.run
-        return _times(request, runs)
-
-
-def _trained(
-    request: Request, models: tuple[nn.Module, nn.Module], step: _Step, inputs: tuple[Tensor, ...]
-) -> dict[str, list[float]]:
-    """Seconds of training steps of clones of the same three."""
-    original, rewritten = models
     sides = zip(_SIDES, (original, rewritten, original), strict=True)
     return _times(
-        request, {side: training_step(full_clone(model), inputs, torch.device(step.device)) for side, model in sides}
+        request, {side: runtimes.prepare(model, inputs, step.target, request.threads).run for side, model in sides}
     )
 
 
-def trainable(model: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
-    """The rewritten model as it is trained: as ``convert`` gives it."""
-    return model
+def _trained(request: Request, pair: Pair, step: _Step, inputs: tuple[Tensor, ...]) -> dict[str, list[float]]:
+    """Seconds of training steps of copies of the same three."""
+    device = torch.device(step.device)
+    batch = tuple(channels_last(x, device) for x in inputs)
+    runs = {}
+    for side, model in zip(_SIDES, (pair.original, pair.converted, pair.original), strict=True):
+        trained = in_training(model, device)
+        if side == "rewritten" and step.form == "optimised":
+            trained = optimize_for_training(trained, batch, autotune=request.autotune)
+        runs[side] = training_step(trained, batch)
+    return _times(request, runs)
 
 
 def _times(request: Request, runs: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
@@ -375,10 +370,11 @@ class _Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+        # Drawn between comparisons only: a thread that draws would take time from what is measured.
         console = Console(stderr=True, highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         disable = not (shown and console.is_interactive)
-        self._progress = Progress(*columns, console=console, transient=True, disable=disable)
+        self._progress = Progress(*columns, console=console, transient=True, disable=disable, auto_refresh=False)
         self._task = self._progress.add_task("building", total=total)
 
     def __enter__(self) -> _Bar:
@@ -389,7 +385,7 @@ class _Bar:
         self._progress.stop()
 
     def at(self, label: str) -> None:
-        self._progress.update(self._task, description=label)
+        self._progress.update(self._task, description=label, refresh=True)
 
     def done(self) -> None:
-        self._progress.advance(self._task)
+        self._progress.update(self._task, advance=1, refresh=True)

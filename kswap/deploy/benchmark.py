@@ -27,10 +27,10 @@ class Sizes:
 class Row:
     """One comparison of an original with its rewritten model, both treated alike.
 
-    ``form`` says whether both were optimised for the ``target`` or run ``"as converted"``; ``mode`` whether a
+    ``form`` says whether they were optimised for the ``target`` or run ``"as converted"``; ``mode`` whether a
     pass was timed or a training step. ``seconds_*`` are for one pass (or step) of ``batch`` samples. ``params`` and
     ``weights_bytes`` are of the models, ``macs`` those of the original and as converted, for one sample.
-    ``memory_*`` are bytes at the peak, ``None`` where not measured.
+    ``memory_*`` are bytes at the peak, ``None`` where they were not measured or could not be.
     """
 
     model: str
@@ -61,9 +61,9 @@ class Row:
     @property
     def setting(self) -> str:
         """Target and what was run there, in short: ``eager``, ``eager, as converted``, ``eager, training``."""
-        if self.mode == "training":
-            return f"{self.target}, training"
-        return self.target if self.form == "optimised" else f"{self.target}, {self.form}"
+        mode = ["training"] if self.mode == "training" else []
+        form = [self.form] if self.form != "optimised" else []
+        return ", ".join([self.target, *mode, *form])
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values; the ratio and its verdict stand with the row."""
@@ -131,7 +131,6 @@ class Benchmark:
 
     def remarks(self) -> tuple[str, ...]:
         """What a reader has to know to believe the numbers, one sentence each."""
-        kept = ", ".join(f"{key}={value}" for key, value in self.machine.malloc.items())
         lines = [
             "ratio = original time / rewritten time, the median over rounds in which both run in changing order, in "
             "one process, both treated alike; in brackets its 95% interval",
@@ -141,7 +140,7 @@ class Benchmark:
             else "fewer than 6 rounds prove nothing: there is no 95% interval",
         ]
         if self.machine.keeps_memory:
-            lines.append(f"memory is kept between passes, for both sides: {kept}")
+            lines.append(f"memory is kept between passes, for both sides ({', '.join(self.machine.malloc)})")
         if any(row.memory_original is not None for row in self.rows):
             lines.append("memory is the peak of a process that runs only that model, without what it held before")
         return (*lines, *self.notes)

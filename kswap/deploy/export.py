@@ -49,12 +49,12 @@ class Exported:
 def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force: bool = False) -> Exported:
     """Write ``model`` in eval mode to ``path`` and check what was written; the model stays as it is.
 
-    ``to`` is one of :data:`kswap.deploy.formats.FORMATS`: ``"onnx"`` (``.onnx``), ``"torch-export"`` (``.pt2``) or ``"openvino"``
-    (``.xml``, with the weights in ``.bin`` beside it). ``inputs`` is a tensor or a tuple of positional inputs on the
-    CPU; the file takes inputs of exactly these shapes. It is read again, run in its own runtime on random inputs
-    and compared with PyTorch. Raises :class:`DeployError` when a package is missing, a file is in the way (and
-    not ``force``), the model cannot be exported, or an output differs by more than :data:`TOLERANCE`; then
-    nothing is written.
+    ``to`` is one of :data:`kswap.deploy.formats.FORMATS`: ``"onnx"`` (``.onnx``), ``"torch-export"`` (``.pt2``) or
+    ``"openvino"`` (``.xml``, with the weights in ``.bin`` beside it). Model and ``inputs``, a tensor or a tuple of
+    positional inputs, are on the CPU; the file takes inputs of exactly these shapes. It is read again, run in its
+    own runtime on random inputs and compared with PyTorch. Raises :class:`DeployError` when a package is missing,
+    a file is in the way (and not ``force``), the model cannot be exported, or an output differs by more than
+    :data:`TOLERANCE`; then nothing is written.
     """
     target = check_export(to, path, force)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
@@ -64,10 +64,10 @@ def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as fresh:
             written = Path(fresh) / target.name
             operators = Counter(kind.write(ready, given, written))
-            error = _largest_error(ready, kind.read(written), given)
-            if not error <= TOLERANCE:  # not a number is an error too
+            largest = _largest_error(ready, kind.read(written), given)
+            if not largest <= TOLERANCE:  # not a number is an error too
                 raise DeployError(
-                    f"{kind.runtime} gives other outputs than PyTorch (relative error {error:.1e}, at most "
+                    f"{kind.runtime} gives other outputs than PyTorch (relative error {largest:.1e}, at most "
                     f"{TOLERANCE:.0e} is allowed): nothing was written; export to another format"
                 )
             files = sorted(Path(fresh).iterdir(), key=lambda file: file.name == target.name)
@@ -78,7 +78,7 @@ def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force
         raise DeployError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
     params = sum(parameter.numel() for parameter in model.parameters())
     version = importlib.metadata.version(kind.runtime)
-    return Exported(target, to, size, params, dict(operators.most_common()), error, f"{kind.runtime} {version}")
+    return Exported(target, to, size, params, dict(operators.most_common()), largest, f"{kind.runtime} {version}")
 
 
 def check_export(to: str, path: str | Path, force: bool = False) -> Path:
@@ -89,7 +89,8 @@ def check_export(to: str, path: str | Path, force: bool = False) -> Path:
     kswap.errors.DeployError: unknown format 'onyx'; did you mean onnx?
     """
     if to not in FORMATS:
-        raise DeployError(f"unknown format '{to}'{nearest(to, FORMATS) or f': take one of {", ".join(FORMATS)}'}")
+        hint = nearest(to, FORMATS) or f": take one of {', '.join(FORMATS)}"
+        raise DeployError(f"unknown format '{to}'{hint}")
     check_packages(FORMATS[to].runtime)
     target = Path(path).expanduser().absolute()
     if target.suffix != suffix_of(to):

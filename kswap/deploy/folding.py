@@ -103,23 +103,21 @@ def _standardised(layer: nn.Module) -> nn.Conv2d:
 
     assert isinstance(layer, nn.Conv2d)
     side = max(k * d for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
-    with _Caught() as caught:  # type: ignore[no-untyped-call]
+    with _Caught() as caught:
         layer(layer.weight.new_zeros(1, layer.in_channels, side, side))
     assert caught.weight is not None
-    plain = (Conv2dSame if getattr(layer, "same_pad", False) else nn.Conv2d)(
+    sizes: dict[str, Any] = {
+        name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "groups")
+    }
+    plain: nn.Conv2d = (Conv2dSame if getattr(layer, "same_pad", False) else nn.Conv2d)(
         layer.in_channels,
         layer.out_channels,
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
+        **sizes,
         bias=layer.bias is not None,
         device=layer.weight.device,
         dtype=layer.weight.dtype,
     )
     plain.weight.copy_(caught.weight)
-    if layer.bias is not None:
+    if plain.bias is not None and layer.bias is not None:
         plain.bias.copy_(layer.bias)
-    made: nn.Conv2d = plain.eval().requires_grad_(False)
-    return made
+    return plain.eval().requires_grad_(False)

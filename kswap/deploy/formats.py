@@ -46,10 +46,16 @@ def _read_onnx(path: Path) -> Run:
 
 def _write_openvino(model: nn.Module, inputs: tuple[Any, ...], path: Path) -> list[str]:
     import openvino
+    from openvino.passes import ConstantFolding, Manager
 
     made = openvino.Core().read_model(onnx_graph(model, inputs).SerializeToString())
+    # ONNX keeps weights of groups flat: without folding, the file would reshape them at each load.
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(made)
     openvino.save_model(made, str(path), compress_to_fp16=False)
-    return [node.get_type_name() for node in made.get_ordered_ops() if node.get_type_name() != "Constant"]
+    kinds = [node.get_type_name() for node in made.get_ordered_ops()]
+    return [kind for kind in kinds if kind not in ("Constant", "Parameter", "Result")]
 
 
 def _read_openvino(path: Path) -> Run:

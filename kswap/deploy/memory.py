@@ -26,13 +26,13 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_memory(
-    subject: Subject, side: Side, batch: int, target: str, threads: int | None, forms: Mapping[str, str] | None
+    subject: Subject, side: Side, batch: int, target: str, threads: int | None, forms: Mapping[str, str]
 ) -> int:
     """Bytes that one side takes at most during 3 passes, above what its process held before the model was built.
 
-    The model is optimised for ``target`` first, in the ``forms`` that it was timed in (``None``: as it is). Weights
-    count, and buffers between layers, and what the runtime keeps; what building and optimising took for a while
-    does not. On a GPU it is the GPU's memory. Raises :class:`kswap.errors.DeployError` where it cannot be measured.
+    The model is optimised for ``target`` first, in the ``forms`` that it was timed in. Weights count, and buffers
+    between layers, and what the runtime keeps; what building and optimising took for a while does not. On a GPU it
+    is the GPU's memory. Raises :class:`kswap.errors.DeployError` where it cannot be measured.
     """
     request = {
         "subject": subject.to_json(),
@@ -40,7 +40,7 @@ def peak_memory(
         "batch": batch,
         "target": target,
         "threads": threads,
-        "forms": None if forms is None else dict(forms),
+        "forms": dict(forms),
     }
     return int(ask("memory", request, releasing_memory(os.environ), quiet=True))
 
@@ -67,11 +67,9 @@ def _built(subject: Subject, request: Mapping[str, Any]) -> tuple[nn.Module, tup
     pair = Pair.of(subject)
     inputs = pair.inputs(int(request["batch"]))
     model = pair.original if request["side"] == "original" else pair.converted
-    if request["forms"] is None:
-        return model, inputs
-    return optimize_for_inference(
-        model, inputs, str(request["target"]), autotune=False, threads=request["threads"], forms=request["forms"]
-    ), inputs
+    forms: Mapping[str, str] = request["forms"]
+    target, threads = str(request["target"]), request["threads"]
+    return optimize_for_inference(model, inputs, target, autotune=False, threads=threads, forms=forms), inputs
 
 
 def _warm_up(target: str) -> None:

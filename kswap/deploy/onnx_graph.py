@@ -32,16 +32,21 @@ def onnx_graph(model: nn.Module, inputs: tuple[Any, ...], quick: bool = False) -
     """
     model = in_eval_mode(model)
     _check(model, inputs)
-    names = _names("input", inputs[0] if len(inputs) == 1 else inputs), _names("output", _run(model, inputs))
-    graph = _quick(model, inputs, *names) if quick else None
+    names = [*_names("input", inputs[0] if len(inputs) == 1 else inputs), *_names("output", _run(model, inputs))]
+    graph = _quick(model, inputs) if quick else None
     if graph is None:
         try:
-            graph = _export(model, inputs, *names)
+            graph = _export(model, inputs)
         except Exception as error:
             raise failure("torch.onnx", model, error, "try torch-export, or the targets eager and inductor") from error
-    for written, wanted in zip((graph.graph.input, graph.graph.output), names, strict=True):
-        if len(written) != len(wanted):
-            raise DeployError(f"the ONNX graph of this {type(model).__name__} has {len(written)} of {len(wanted)} ends")
+    ends = [value.name for value in (*graph.graph.input, *graph.graph.output)]
+    if len(ends) != len(names):
+        raise DeployError(
+            f"the ONNX graph of this {type(model).__name__} has {len(ends)} inputs and outputs instead of "
+            f"{len(names)}: give the model only tensors that it uses, or take another target"
+        )
+    if len(set(ends)) == len(set(names)) == len(names):
+        _rename_(graph.graph, dict(zip(ends, names, strict=True)))
     _forget_sources_(graph)
     pool_means_(graph)
     return graph
@@ -136,6 +141,25 @@ def _run(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
         raise failure("PyTorch", model, error, "give inputs that it runs on") from error
 
 
+def _rename_(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Give values other names, in place; whatever else has one of the new names gets another."""
+    taken = set(names.values())
+
+    def new(name: str) -> str:
+        return names.get(name, f"{name}_inside" if name in taken else name)
+
+    for node in graph.node:
+        node.input[:] = [new(name) for name in node.input]
+        node.output[:] = [new(name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (
+                (attribute.g, *attribute.graphs) if attribute.type in (attribute.GRAPH, attribute.GRAPHS) else ()
+            ):
+                _rename_(inner, names)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = new(value.name)
+
+
 def _names(stem: str, value: Any) -> list[str]:
     """A name for each tensor in nested tuples, lists and dicts: its keys where it has some, else its number."""
     names = []
@@ -147,7 +171,7 @@ def _names(stem: str, value: Any) -> list[str]:
     return names if len(set(names)) == len(names) else [f"{stem}_{number}" for number in range(len(names))]
 
 
-def _export(model: nn.Module, inputs: tuple[Any, ...], *names: list[str]) -> onnx.ModelProto:
+def _export(model: nn.Module, inputs: tuple[Any, ...]) -> onnx.ModelProto:
     with silence(), torch.no_grad():
         program = torch.onnx.export(
             model,
@@ -155,19 +179,17 @@ def _export(model: nn.Module, inputs: tuple[Any, ...], *names: list[str]) -> onn
             dynamo=True,
             verbose=False,
             opset_version=_OPSET,
-            input_names=names[0],
-            output_names=names[1],
         )
     assert program is not None
     graph: onnx.ModelProto = program.model_proto
     return graph
 
 
-def _quick(model: nn.Module, inputs: tuple[Any, ...], *names: list[str]) -> onnx.ModelProto | None:
+def _quick(model: nn.Module, inputs: tuple[Any, ...]) -> onnx.ModelProto | None:
     """By the exporter that PyTorch is giving up; ``None`` where it is gone or fails."""
     import onnx
 
-    written = io.BytesIO()
+    written: Any = io.BytesIO()
     try:
         with silence(), torch.no_grad():
             torch.onnx.export(
@@ -176,8 +198,6 @@ def _quick(model: nn.Module, inputs: tuple[Any, ...], *names: list[str]) -> onnx
                 written,
                 dynamo=False,
                 opset_version=_OPSET,
-                input_names=names[0],
-                output_names=names[1],
             )
         return onnx.load_model_from_string(written.getvalue())
     except Exception:

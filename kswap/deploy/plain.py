@@ -40,9 +40,9 @@ class Maker:
             kind = _CONVOLUTIONS[len(self.stride)]
             stride = self.stride if strided else 1
             made = kind(width * groups, filters, 1, stride=stride, groups=groups, **common)  # type: ignore[arg-type]
-        made.weight.copy_(weight.reshape(made.weight.shape))  # type: ignore[operator, arg-type, union-attr]
-        if bias is not None:
-            made.bias.copy_(bias)  # type: ignore[operator, union-attr]
+        made.weight.copy_(weight.reshape(made.weight.shape))
+        if bias is not None and made.bias is not None:
+            made.bias.copy_(bias)
         return made.eval().requires_grad_(False)
 
     def dense(self, affine: Affine, strided: bool = False) -> nn.Module:

@@ -10,25 +10,37 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from kswap.errors import DeployError
+from kswap.graph.clone import full_clone
 
 # So small that the weights stay what they are over any number of steps: no side may run into infinities.
 _RATE = 1e-6
 
 
-def training_step(model: nn.Module, inputs: tuple[Tensor, ...], device: torch.device) -> Callable[[], None]:
-    """A step of ``model``, which is moved to ``device``, in training mode and channels_last.
+def in_training(model: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of ``model`` in training mode on ``device``, with its channels last."""
+    copy = full_clone(model).train().to(device)
+    for parameter in copy.parameters():
+        parameter.data = channels_last(parameter.data, device)
+    return copy
+
+
+def channels_last(x: Tensor, device: torch.device) -> Tensor:
+    """``x`` on ``device``, an image or filter with its channels innermost."""
+    return x.to(device, memory_format=torch.channels_last) if x.ndim == 4 else x.to(device)
+
+
+def training_step(model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], None]:
+    """A step of ``model``, which is in training mode on the device of ``inputs``.
 
     The loss is cross entropy where the model gives one number a class, else the sum of its outputs. Raises
     :class:`DeployError` where the model cannot be trained on these inputs; it is run once to see that.
     """
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.train()
-    moved = tuple(_to(x, device) for x in inputs)
     optimizer = torch.optim.SGD(model.parameters(), lr=_RATE)
+    device = inputs[0].device
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        _loss(model(*moved)).backward()  # type: ignore[no-untyped-call]
+        _loss(model(*inputs)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -39,10 +51,6 @@ def training_step(model: nn.Module, inputs: tuple[Tensor, ...], device: torch.de
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise DeployError(f"a training step at batch {len(inputs[0])} fails: {line}; try a larger --batch") from error
     return step
-
-
-def _to(x: Tensor, device: torch.device) -> Tensor:
-    return x.to(device, memory_format=torch.channels_last) if x.ndim == 4 else x.to(device)
 
 
 def _loss(outputs: object) -> Tensor:

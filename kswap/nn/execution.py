@@ -28,9 +28,9 @@ class Execution:
     """In how many groups the two paths of a grouped layer are computed.
 
     ``first`` and ``second`` divide the groups of the first path and of the second: groups are merged, with zeros
-    where a filter does not read. ``Execution(1)`` is one dense convolution that holds both paths, and that takes
-    an interleave before the layer into the columns of its weight; all others have ``second`` 0 only where the
-    layout has no second path.
+    where a filter does not read. With ``second`` 0 one convolution holds the filters of both paths; its groups are
+    padded to equally many filters and the padding is left out of the output. ``Execution(1)`` is one dense
+    convolution, without padding, and can take an interleave before the layer into the columns of its weight.
 
     >>> Execution(1).is_dense, Execution(6).is_dense
     (True, False)
@@ -54,8 +54,8 @@ class Execution:
                 raise PlanError(f"the layout {layout.short()} reads a channel twice in a group: it has no dense weight")
             return
         extra = layout.extra_groups
-        fits = layout.groups % self.first == 0 and (self.second > 0) == (extra > 0)
-        if not fits or (extra and extra % self.second):
+        fits = self.second == 0 if not extra else not self.second or extra % self.second == 0
+        if layout.groups % self.first or not fits:
             raise PlanError(
                 f"the layout {layout.short()} cannot be computed in {self.first} and {self.second} groups: "
                 "take divisors of the groups of its two paths"
@@ -67,19 +67,19 @@ def executions(layout: GroupedLayout) -> list[Execution]:
 
     >>> [(e.first, e.second) for e in executions(GroupedLayout.of(192, 1152, ch=16))]
     [(12, 0), (6, 0), (3, 0), (1, 0)]
+    >>> [(e.first, e.second) for e in executions(GroupedLayout.of(64, 22, ch=16))]
+    [(4, 2), (4, 0), (2, 1), (2, 0), (1, 0)]
     """
-    found = [Execution(1)]
-    if layout.groups == 1:
-        return found
-    wide = layout.groups
-    while wide > 1:
-        extra = layout.extra_groups
-        second = _divisor(extra, extra * wide / layout.groups) if extra else 0
-        choice = Execution(_divisor(layout.groups, wide), second)
-        if choice not in found:
-            found.append(choice)
-        wide //= 2
-    return found[1:] + found[:1]
+    found: dict[Execution, None] = {}
+    extra, groups = layout.extra_groups, layout.groups
+    while groups > 1:
+        first = _divisor(layout.groups, groups)
+        if extra:
+            found[Execution(first, _divisor(extra, extra * groups / layout.groups))] = None
+        found[Execution(first)] = None
+        groups //= 2
+    found.pop(Execution(1), None)
+    return [*found, Execution(1)]
 
 
 def _divisor(number: int, near: float) -> int:
@@ -98,10 +98,10 @@ class _Form:
     sliced: int
 
 
-def _prefix(x: Tensor, channels: int) -> Tensor:
-    """The first ``channels`` of ``x``, in one piece and in the memory format of ``x``."""
+def _part(x: Tensor, start: int, channels: int) -> Tensor:
+    """Channels of ``x`` from ``start`` on, in one piece and in the memory format of ``x``."""
     kind = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    return x.narrow(_CHANNELS, 0, channels).contiguous(memory_format=kind)
+    return x.narrow(_CHANNELS, start, channels).contiguous(memory_format=kind)
 
 
 def _replicate(x: Tensor, channels: int) -> Tensor:
@@ -113,7 +113,7 @@ def _both_paths(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | 
     first = F.conv2d(x, weights[0], biases[0], form.stride, groups=form.first)
     if not form.second:
         return first
-    second = F.conv2d(_prefix(x, form.sliced), weights[1], biases[1], form.stride, groups=form.second)
+    second = F.conv2d(_part(x, 0, form.sliced), weights[1], biases[1], form.stride, groups=form.second)
     return torch.cat([first, second], _CHANNELS)
 
 
@@ -122,7 +122,12 @@ class _Paths(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, first: Tensor, first_bias: Tensor | None, second: Tensor | None, second_bias: Tensor | None, form: _Form
+        x: Tensor,
+        first: Tensor,
+        first_bias: Tensor | None,
+        second: Tensor | None,
+        second_bias: Tensor | None,
+        form: _Form,
     ) -> Tensor:
         weights = [first] if second is None else [first, second]
         return _both_paths(x, weights, [first_bias, second_bias], form)
@@ -140,22 +145,20 @@ class _Paths(torch.autograd.Function):
         needs = ctx.needs_input_grad
         (grad,) = gradients
         x = _replicate(x, form.replicated)
-        of_first = _prefix(grad, first.shape[0]) if form.second else grad
+        filters = first.shape[0]
+        of_first = _part(grad, 0, filters) if form.second else grad
         gx, g1, b1 = _backward(of_first, x, first, form.stride, form.first, (needs[0], needs[1], needs[2]))
         g2 = b2 = None
         if form.second:
-            kind = torch.channels_last if grad.is_contiguous(memory_format=torch.channels_last) else None
-            rest = grad.narrow(_CHANNELS, first.shape[0], second.shape[0])
-            rest = rest.contiguous(memory_format=kind or torch.contiguous_format)
-            part = _prefix(x, form.sliced)
-            gs, g2, b2 = _backward(rest, part, second, form.stride, form.second, (needs[0], needs[3], needs[4]))
+            of_second, part = _part(grad, filters, second.shape[0]), _part(x, 0, form.sliced)
+            gs, g2, b2 = _backward(of_second, part, second, form.stride, form.second, (needs[0], needs[3], needs[4]))
             if needs[0]:
                 gx.narrow(_CHANNELS, 0, form.sliced).add_(gs)
         if form.replicated and needs[0]:
             inputs = x.shape[_CHANNELS] - form.replicated
-            again = gx.narrow(_CHANNELS, inputs, form.replicated)
-            gx = _prefix(gx, inputs)
-            gx.narrow(_CHANNELS, 0, form.replicated).add_(again)
+            repeated = gx.narrow(_CHANNELS, inputs, form.replicated)
+            gx = _part(gx, 0, inputs)
+            gx.narrow(_CHANNELS, 0, form.replicated).add_(repeated)
         return gx, g1, b1, g2, b2, None
 
 
@@ -171,7 +174,11 @@ def _backward(
 
 
 class _Reordered(torch.autograd.Function):
-    """A permutation of the channels, whose gradient is the inverse permutation and no sum."""
+    """A permutation of the channels, whose gradient is the inverse permutation and no sum.
+
+    Where channels are left out (padding), ``inverse`` gives them the gradient of any channel: what made them has
+    zero weights, of which nobody takes the gradient.
+    """
 
     @staticmethod
     def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
@@ -192,13 +199,23 @@ def _select(x: Tensor, order: Tensor) -> Tensor:
     if not x.is_contiguous(memory_format=torch.channels_last):
         return x.index_select(_CHANNELS, order)
     n, c, h, w = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(n * h * w, c)
-    return rows.index_select(1, order).view(n, h, w, c).permute(0, 3, 1, 2)
+    shape, kind = (n, order.shape[0], h, w), torch.channels_last
+    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=kind)  # no view: it may be changed in place
+    rows = out.permute(0, 2, 3, 1).view(n * h * w, shape[1])
+    torch.index_select(x.permute(0, 2, 3, 1).reshape(n * h * w, c), 1, order, out=rows)
+    return out
 
 
 def _is_recorded() -> bool:
     """Whether the operators are recorded instead of run: then stock ones only, with their own gradients."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+
+
+def _reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    if _is_recorded():
+        return x.index_select(_CHANNELS, order)
+    reordered: Tensor = _Reordered.apply(x, order, inverse)
+    return reordered
 
 
 class Reorder(nn.Module):
@@ -217,10 +234,7 @@ class Reorder(nn.Module):
         self.register_buffer("inverse", order.argsort(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if _is_recorded():
-            return _select(x, self.order)
-        reordered: Tensor = _Reordered.apply(x, self.order, self.inverse)
-        return reordered
+        return _reorder(x, self.order, self.inverse)
 
 
 class GroupedComputation(nn.Module):
@@ -233,6 +247,8 @@ class GroupedComputation(nn.Module):
 
     first_cells: Tensor | None
     second_cells: Tensor | None
+    rows: Tensor | None
+    filter_of: Tensor | None
 
     def __init__(
         self,
@@ -246,86 +262,119 @@ class GroupedComputation(nn.Module):
         execution.check(layout)
         if order is not None and not execution.is_dense:
             raise PlanError("only a dense execution takes an interleave in")
-        self.layout = layout
         self.execution = execution
         self.has_order = order is not None
         sliced = layout.extra_groups * layout.group_width
-        dense = execution.is_dense
-        self.form = _Form(tuple(stride), execution.first, execution.second, 0 if dense else layout.replicated, sliced)
-        if dense:
-            cells = _dense_cells(layout, order)
-            rows = layout.groups * layout.filters_per_group
-            pair: tuple[list[list[int]] | None, list[list[int]] | None] = (cells[:rows], cells[rows:] or None)
-        else:
-            first = _merged_cells(layout.groups, layout.filters_per_group, layout.group_width, execution.first)
-            second = _merged_cells(layout.extra_groups, 1, layout.group_width, execution.second)
-            pair = (first, second)
-        for name, found in zip(("first_cells", "second_cells"), pair, strict=True):
-            cells_of = None if found is None else torch.tensor(found, device=device).flatten()
-            self.register_buffer(name, cells_of, persistent=False)
+        replicated = 0 if execution.is_dense else layout.replicated
+        self.form = _Form(tuple(stride), execution.first, execution.second, replicated, sliced)
+        first, second = _placed(layout, execution, order)
+        self.shapes = (first.shape, second.shape)
+        rows = first.rows if execution.second else first.rows + second.rows
+        padded = rows != list(range(first.shape[0]))
+        places: dict[str, list[int] | None] = {
+            "first_cells": first.cells,
+            "second_cells": second.cells,
+            "rows": rows if padded else None,
+            "filter_of": _inverse(rows, first.shape[0]) if padded else None,
+        }
+        for name, found in places.items():
+            self.register_buffer(name, None if found is None else torch.tensor(found, device=device), persistent=False)
 
     def forward(self, x: Tensor, first: nn.Module, second: nn.Module | None = None) -> Tensor:
         weights: list[Tensor] = [first.weight] if second is None else [first.weight, second.weight]  # type: ignore[list-item]
-        biases: list[Tensor | None] = [first.bias, None if second is None else second.bias]  # type: ignore[list-item]
-        if self.execution.is_dense:
-            weights, biases = [self._dense(weights)], [_joined(biases), None]
-            return F.conv2d(x, weights[0], biases[0], self.form.stride)
-        weights[0] = _laid_out(weights[0], self.first_cells, self.layout.groups // self.form.first)
-        if second is not None:
-            weights[1] = _laid_out(weights[1], self.second_cells, self.layout.extra_groups // self.form.second)
+        biases: list[Tensor | None] = [first.bias] if second is None else [first.bias, second.bias]  # type: ignore[list-item]
+        if self.form.second:
+            weights = [_laid_out([weights[0]], [self.first_cells], self.shapes[0]),
+                       _laid_out([weights[1]], [self.second_cells], self.shapes[1])]  # fmt: skip
+        else:
+            weights = [_laid_out(weights, [self.first_cells, self.second_cells], self.shapes[0])]
+            biases = [self._joined(biases)]
+        out = self._convolved(x, weights, biases)
+        if self.rows is None or self.filter_of is None:
+            return out
+        return _reorder(out, self.rows, self.filter_of)
+
+    def _joined(self, biases: Sequence[Tensor | None]) -> Tensor | None:
+        found = [bias for bias in biases if bias is not None]
+        if not found:
+            return None
+        joined = torch.cat(found) if len(found) > 1 else found[0]
+        return joined if self.rows is None else joined.new_zeros(self.shapes[0][0]).index_copy(0, self.rows, joined)
+
+    def _convolved(self, x: Tensor, weights: list[Tensor], biases: list[Tensor | None]) -> Tensor:
+        form = self.form
+        if not form.second and not form.replicated:
+            return F.conv2d(x, weights[0], biases[0], form.stride, groups=form.first)
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weights = x.to(dtype), [weight.to(dtype) for weight in weights]
             biases = [None if bias is None else bias.to(dtype) for bias in biases]
         if _is_recorded():
-            return _both_paths(x, weights, biases, self.form)
-        extra = weights[1] if len(weights) > 1 else None
-        out: Tensor = _Paths.apply(x, weights[0], biases[0], extra, biases[1], self.form)
+            return _both_paths(x, weights, biases, form)
+        second = (weights[1], biases[1]) if form.second else (None, None)
+        out: Tensor = _Paths.apply(x, weights[0], biases[0], *second, form)
         return out
-
-    def _dense(self, weights: Sequence[Tensor]) -> Tensor:
-        shape = (self.layout.out_channels, self.layout.in_channels, 1, 1)
-        cells = weights[0].new_zeros(shape[0] * shape[1])
-        for weight, places in zip(weights, (self.first_cells, self.second_cells), strict=False):
-            assert places is not None
-            cells = cells.index_copy(0, places, weight.flatten())
-        return cells.view(shape)
 
     def extra_repr(self) -> str:
         return f"{self.execution.first}, {self.execution.second}"
 
 
-def _joined(biases: Sequence[Tensor | None]) -> Tensor | None:
-    found = [bias for bias in biases if bias is not None]
-    return torch.cat(found) if found else None
+@dataclass(frozen=True)
+class _Placed:
+    """Where the filters of one path stand: ``shape`` (filters, inputs) of the weight that holds them, their rows
+    in it, and the cell of each of their weights; ``None``: as they are."""
+
+    shape: tuple[int, int]
+    rows: list[int]
+    cells: list[int] | None
 
 
-def _laid_out(weight: Tensor, places: Tensor | None, merged: int) -> Tensor:
-    """The weight of a grouped convolution for groups that are ``merged`` times as wide."""
-    if places is None:
-        return weight
-    filters, width = weight.shape[:2]
-    cells = weight.new_zeros(filters * width * merged).index_copy(0, places, weight.flatten())
-    return cells.view(filters, width * merged, 1, 1)
+def _placed(layout: GroupedLayout, execution: Execution, order: Sequence[int] | None) -> tuple[_Placed, _Placed]:
+    """The places of the first and the second path, in one weight or in one each; every weight has its own cell."""
+    filters, width, extra = layout.filters_per_group, layout.group_width, layout.extra_groups
+    merged = layout.groups // execution.first
+    added = 0 if execution.second else min(merged, extra)
+    high = merged * filters + added  # filters in each merged group
+    rows = [g // merged * high + g % merged * filters + i for g in range(layout.groups) for i in range(filters)]
+    groups = [g for g in range(layout.groups) for _ in range(filters)]
+    shape = (execution.first * high, layout.in_channels if execution.is_dense else merged * width)
+    if execution.is_dense:
+        read = layout.read_order() if order is None else [order[channel] for channel in layout.read_order()]
+    else:
+        read = list(range(merged * width)) * execution.first
+    as_it_is = merged == 1 and not added and not execution.is_dense
+    first = _Placed(shape, rows, None if as_it_is else _cells(rows, groups, read, width, shape[1]))
+    if not execution.second:
+        rows = [e // merged * high + merged * filters + e % merged for e in range(extra)]
+        return first, _Placed(shape, rows, _cells(rows, list(range(extra)), read, width, shape[1]) if extra else None)
+    merged = extra // execution.second
+    shape, rows = (extra, merged * width), list(range(extra))
+    read = list(range(merged * width)) * execution.second
+    return first, _Placed(shape, rows, None if merged == 1 else _cells(rows, rows, read, width, shape[1]))
 
 
-def _merged_cells(groups: int, filters: int, width: int, merged_groups: int) -> list[list[int]] | None:
-    """For each filter, where its weights stand in the weight of ``merged_groups``; ``None``: where they are."""
-    if groups in (0, merged_groups):
-        return None
-    merged = groups // merged_groups
-    starts = (row * merged * width + (row // filters) % merged * width for row in range(groups * filters))
-    return [list(range(start, start + width)) for start in starts]
-
-
-def _dense_cells(layout: GroupedLayout, order: Sequence[int] | None) -> list[list[int]]:
-    """For each filter of both paths, where its weights stand in the dense weight: each in a cell of its own."""
-    read = layout.read_order()
-    if order is not None:
-        read = [order[channel] for channel in read]
-    width, inputs = layout.group_width, layout.in_channels
-    groups = [row // layout.filters_per_group for row in range(layout.groups * layout.filters_per_group)]
-    groups += range(layout.extra_groups)
+def _cells(rows: list[int], groups: list[int], read: list[int], width: int, inputs: int) -> list[int]:
     return [
-        [row * inputs + read[group * width + position] for position in range(width)] for row, group in enumerate(groups)
+        row * inputs + column
+        for row, group in zip(rows, groups, strict=True)
+        for column in read[group * width : (group + 1) * width]
     ]
+
+
+def _inverse(rows: list[int], filters: int) -> list[int]:
+    """The filter in each row, and any filter where there is none."""
+    found = [0] * filters
+    for number, row in enumerate(rows):
+        found[row] = number
+    return found
+
+
+def _laid_out(weights: Sequence[Tensor], places: Sequence[Tensor | None], shape: tuple[int, int]) -> Tensor:
+    """The weights of one or both paths in their cells of one weight of this shape, zeros elsewhere."""
+    if places[0] is None:
+        return weights[0]
+    laid_out = weights[0].new_zeros(shape[0] * shape[1])
+    for weight, cells in zip(weights, places, strict=False):
+        assert cells is not None
+        laid_out = laid_out.index_copy(0, cells, weight.flatten())
+    return laid_out.view(*shape, 1, 1)

@@ -94,7 +94,7 @@ def test_executions_go_from_the_layout_itself_to_dense() -> None:
     assert executions(GroupedLayout.of(12, 12, 16)) == [Execution(1)]
 
 
-@pytest.mark.parametrize("execution", [Execution(5, 32), Execution(72), Execution(72, 5)])
+@pytest.mark.parametrize("execution", [Execution(5, 32), Execution(7), Execution(72, 5)])
 def test_groups_that_do_not_divide_are_refused(execution: Execution) -> None:
     block = PointwiseBlock(plan_layer(1152, 320, 16))
     with pytest.raises(PlanError, match="take divisors"):
