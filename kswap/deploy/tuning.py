@@ -19,8 +19,8 @@ from kswap.nn import PointwiseBlock
 _MOST_FORMS = {"inductor": 3}
 _MOST_FORMS_ELSE = 7
 
-_SECONDS = 0.4
-_ROUNDS = 25
+_SECONDS = 0.5
+_ROUNDS = 300
 _LEAST_ROUNDS = 5
 
 # A form has to be measured this much quicker than the dense one.
