@@ -33,7 +33,8 @@ class FoldedBlock:
 
     Norms are folded into the matrices where they are a fixed scale and shift, the interleave into that of L.
     ``after_k`` and ``after_l`` hold what cannot be folded: activations, other norms. ``k_reads`` and
-    ``l_reads`` say which entries of the matrices a plan can fill at all.
+    ``l_reads`` say which entries of the matrices a plan can fill at all. ``interleave`` is that before L,
+    ``replicated`` and ``extra`` are the input channels of K that are read twice and the filters of its second path.
     """
 
     maker: Maker
@@ -44,7 +45,9 @@ class FoldedBlock:
     l_reads: Tensor | None = None
     after_l: nn.Module | None = None
     shuffle: nn.Module | None = None
+    interleave: Interleave | None = None
     replicated: int = 0
+    extra: int = 0
 
     @property
     def is_affine(self) -> bool:
@@ -61,13 +64,13 @@ def fold(block: PointwiseBlock) -> FoldedBlock:
     after_k = in_order(rest, block.k_act)
     k = affine_of(nn.Sequential(block.k, core or nn.Identity()), plan.in_channels, dim)
     reads = _pattern(plan.k)
-    maker, replicated = Maker.like(block), plan.k.replicated
+    maker, replicated, extra = Maker.like(block), plan.k.replicated, plan.k.extra_groups
     if block.l is None or plan.l is None:
         shuffle: nn.Module | None = block.interleave
         if block.interleave is not None and (after_k is None or _treats_channels_alike(after_k)):
             order = block.interleave.order.cpu()
             k, reads, shuffle = k.rows(order), reads[order], None
-        return FoldedBlock(maker, k, reads, after_k, shuffle=shuffle, replicated=replicated)
+        return FoldedBlock(maker, k, reads, after_k, shuffle=shuffle, replicated=replicated, extra=extra)
     core, rest = split_norm(block.l_norm)
     mixed = nn.Sequential(block.interleave or nn.Identity(), block.l, core or nn.Identity())
     return FoldedBlock(
@@ -78,7 +81,9 @@ def fold(block: PointwiseBlock) -> FoldedBlock:
         affine_of(mixed, plan.out_channels, dim),
         _pattern(plan.l, block.interleave),
         in_order(rest, block.l_act),
+        interleave=block.interleave,
         replicated=replicated,
+        extra=extra,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kswap.deploy.affine import Affine
 from kswap.deploy.folded import FoldedBlock
 from kswap.deploy.norms import in_order
+from kswap.deploy.plain import Maker
 
 DENSE = "dense"
 
@@ -78,64 +79,113 @@ def is_block_diagonal(reads: Tensor, groups: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Single:
-    """One matrix as a dense or a grouped layer."""
+class _Part:
+    """One way to run K or L: what stands for one matrix."""
 
     name: str
-    groups: int
     macs: int
+    moved: int
     layer: Callable[[], nn.Module]
 
 
-def _singles(block: FoldedBlock, affine: Affine, reads: Tensor, strided: bool) -> Iterator[_Single]:
+class Joined(nn.Module):
+    """Two layers on the same input, their channels one after the other."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.first(x), self.second(x)], self.dim)
+
+
+def _simple(maker: Maker, affine: Affine, reads: Tensor, strided: bool) -> Iterator[_Part]:
+    """One matrix as a dense layer, or as a grouped one where it is block-diagonal."""
     outputs, inputs = affine.weight.shape
-    maker = block.maker
-    yield _Single(DENSE, 1, inputs * outputs, lambda: maker.dense(affine, strided))
+    yield _Part(DENSE, inputs * outputs, inputs + outputs, lambda: maker.dense(affine, strided))
     for groups in divisors(inputs):
         if outputs % groups == 0 and is_block_diagonal(reads, groups):
-            layer = lambda groups=groups: maker.diagonal(affine, groups, strided)  # noqa: E731
-            yield _Single(f"{groups} groups", groups, inputs * outputs // groups, layer)
+            layer = partial(maker.diagonal, affine, groups, strided)
+            yield _Part(f"{groups} groups", inputs * outputs // groups, inputs + outputs, layer)
 
 
-def _built(layer: Callable[[], nn.Module], *after: nn.Module | None) -> Callable[[], nn.Module]:
-    return lambda: in_order(layer(), *after) or nn.Identity()
+def _k_parts(block: FoldedBlock) -> Iterator[_Part]:
+    """The ways to run K: as one layer, with its channels spread first, or with its second path apart."""
+    yield from _simple(block.maker, block.k, block.k_reads, strided=True)
+    yield from _spread(block.maker, block.k, block.k_reads, block.replicated)
+    if not block.extra:
+        return
+    outputs, inputs = block.k.weight.shape
+    end = torch.arange(outputs - block.extra, outputs)
+    start = torch.arange(outputs - block.extra)
+    rest = partial(block.maker.dense, block.k.rows(end), True)
+    first = block.k.rows(start), block.k_reads[start]
+    ways = [*_simple(block.maker, *first, strided=True)][1:]
+    for way in (*ways, *_spread(block.maker, *first, block.replicated)):
+        layer = partial(_joined, way.layer, rest, block.maker.dim)
+        moved = way.moved + inputs + block.extra + 2 * outputs
+        yield _Part(f"{way.name} and {block.extra} dense", way.macs + inputs * block.extra, moved, layer)
+
+
+def _joined(first: Callable[[], nn.Module], second: Callable[[], nn.Module], dim: int) -> nn.Module:
+    return Joined(first(), second(), dim)
+
+
+def _spread(maker: Maker, affine: Affine, reads: Tensor, replicated: int) -> Iterator[_Part]:
+    """Replicated channels: a small dense layer copies them to their groups, a grouped one follows."""
+    outputs, inputs = affine.weight.shape
+    whole = inputs + replicated
+    for groups in divisors(whole) if replicated else ():
+        if outputs % groups:
+            continue
+        width = whole // groups
+        sources = (torch.arange(whole) % inputs).reshape(groups, width)
+        inside = torch.zeros(groups, inputs, dtype=torch.bool)
+        inside[torch.arange(groups)[:, None], sources] = True
+        if (reads & ~inside.repeat_interleave(outputs // groups, 0)).any():
+            continue
+        yield _Part(
+            f"spread, {groups} groups",
+            whole * inputs + width * outputs,
+            inputs + 2 * whole + outputs,
+            partial(_spreading, maker, affine, sources),
+        )
+
+
+def _spreading(maker: Maker, affine: Affine, sources: Tensor) -> nn.Module:
+    groups, inputs = len(sources), affine.weight.shape[1]
+    copies = torch.eye(inputs, dtype=affine.weight.dtype)[sources.flatten()]
+    rows = affine.weight.chunk(groups)
+    weight = torch.cat([part[:, own] for part, own in zip(rows, sources, strict=True)])
+    return nn.Sequential(maker.layer(copies, None, strided=True), maker.layer(weight, affine.bias, groups))
+
+
+def _l_parts(block: FoldedBlock, second: Affine, reads: Tensor) -> Iterator[_Part]:
+    """The ways to run L: with the interleave in its weight, or behind one."""
+    yield from _simple(block.maker, second, reads, strided=False)
+    if block.interleave is None:
+        return
+    order = block.interleave.order.cpu()
+    straight = Affine(second.weight[:, order], second.bias)
+    for way in [*_simple(block.maker, straight, reads[:, order], strided=False)][1:]:
+        layer = partial(_behind, block.interleave, way.layer)
+        yield _Part(f"interleave, {way.name}", way.macs, way.moved + 2 * len(order), layer)
+
+
+def _behind(interleave: nn.Module, layer: Callable[[], nn.Module]) -> nn.Module:
+    return nn.Sequential(interleave, layer())
 
 
 def _alone(block: FoldedBlock) -> Iterator[Form]:
     """K without L."""
-    outputs, inputs = block.k.weight.shape
-    for single in _singles(block, block.k, block.k_reads, strided=True):
-        build = _built(single.layer, block.after_k, block.shuffle)
-        yield Form(single.name, single.macs, inputs + outputs, build)
-    if block.replicated and block.shuffle is None:
-        yield from _spread(block)
+    for way in _k_parts(block):
+        yield Form(way.name, way.macs, way.moved, partial(_with_rest, way.layer, block.after_k, block.shuffle))
 
 
-def _spread(block: FoldedBlock) -> Iterator[Form]:
-    """K with replication: a small dense layer copies the channels to their groups, a grouped one follows."""
-    outputs, inputs = block.k.weight.shape
-    whole = inputs + block.replicated
-    for groups in divisors(whole):
-        if outputs % groups:
-            continue
-        width = whole // groups
-        sources = torch.arange(whole) % inputs
-        rows = block.k.weight.chunk(groups)
-        reads = block.k_reads.chunk(groups)
-        own = [sources[g * width : (g + 1) * width] for g in range(groups)]
-        if any(reads[g][:, ~torch.isin(torch.arange(inputs), own[g])].any() for g in range(groups)):
-            continue
-        copies = torch.eye(inputs, dtype=torch.float64)[sources]
-        weight = torch.cat([rows[g][:, own[g]] for g in range(groups)])
-
-        def build(copies: Tensor = copies, weight: Tensor = weight, groups: int = groups) -> nn.Module:
-            spread = block.maker.layer(copies, None, strided=True)
-            made = in_order(spread, block.maker.layer(weight, block.k.bias, groups), block.after_k)
-            assert made is not None
-            return made
-
-        macs = whole * inputs + width * outputs
-        yield Form(f"spread, {groups} groups", macs, inputs + 2 * whole + outputs, build)
+def _with_rest(layer: Callable[[], nn.Module], *after: nn.Module | None) -> nn.Module:
+    return in_order(layer(), *after) or nn.Identity()
 
 
 def _collapsed(block: FoldedBlock, second: Affine) -> Iterator[Form]:
@@ -176,14 +226,16 @@ def _mixing(block: FoldedBlock, both: Affine, bias: Tensor, filters: Tensor, hei
 
 def _with_sum(block: FoldedBlock, second: Affine, reads: Tensor) -> Iterator[Form]:
     """An activation stands between K and L: both are run, and the sum."""
-    outputs, inputs = block.k.weight.shape
-    for k in _singles(block, block.k, block.k_reads, strided=True):
-        for mix in _singles(block, second, reads, strided=False):
+    outputs = len(second.weight)
+    mixes = [*_l_parts(block, second, reads)]
+    for k in _k_parts(block):
+        for mix in mixes:
+            build = partial(_residual, block, k.layer, mix.layer)
+            yield Form(f"K {k.name}; L {mix.name}", k.macs + mix.macs, k.moved + mix.moved + 3 * outputs, build)
 
-            def build(k: _Single = k, mix: _Single = mix) -> nn.Module:
-                return Residual(k.layer(), block.after_k, mix.layer(), block.after_l)
 
-            yield Form(f"K {k.name}, L {mix.name}", k.macs + mix.macs, inputs + 5 * outputs, build)
+def _residual(block: FoldedBlock, k: Callable[[], nn.Module], second: Callable[[], nn.Module]) -> nn.Module:
+    return Residual(k(), block.after_k, second(), block.after_l)
 
 
 def forms_of(block: FoldedBlock) -> tuple[Form, ...]:

@@ -36,7 +36,8 @@ class Optimization:
 
     ``params_*`` are of the whole model, ``macs_*`` of one pass over an input of ``input_shape``; both may be
     larger than what was trained, where a dense layer is quicker than the block. ``error`` is the largest
-    difference of an output, relative to the largest output.
+    difference of an output, relative to the largest output. ``seconds`` are those of the whole model with each
+    assignment of forms that was tried.
     """
 
     target: str
@@ -50,6 +51,7 @@ class Optimization:
     norms_folded: int
     error: float
     layers: tuple[LayerForm, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def forms(self) -> dict[str, str]:

@@ -27,6 +27,11 @@ class Maker:
     def like(cls, block: PointwiseBlock) -> Maker:
         return cls(tuple(block.stride), block.weight.dtype, block.weight.device)
 
+    @property
+    def dim(self) -> int:
+        """The dimension of the channels, counted from the end."""
+        return -1 - len(self.stride)
+
     @torch.no_grad()
     def layer(self, weight: Tensor, bias: Tensor | None, groups: int = 1, strided: bool = False) -> nn.Module:
         """A layer with these weights, ``(out, in / groups)``: a plain convolution, or a linear layer."""

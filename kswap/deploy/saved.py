@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kswap.deploy.targets import TARGETS
 from torch import nn
 
 from kswap.conversion import Conversion
 from kswap.deploy.optimization import Optimization
-from kswap.deploy.optimize import Watcher, optimize_for_inference
+from kswap.deploy.optimize import optimize_for_inference
+from kswap.deploy.targets import TARGETS
+from kswap.deploy.tuning import Watcher
 from kswap.errors import DeployError, nearest
 from kswap.files import inside, read_json, write_text
 from kswap.saving import OPTIMIZED, PLAN, load

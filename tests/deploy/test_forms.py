@@ -147,7 +147,7 @@ def test_an_activation_between_k_and_l_keeps_both() -> None:
     block = block_of(64, 32, 16, norm=nn.BatchNorm2d(32), activation=nn.ReLU())
     assert block is not None
     assert all(isinstance(form.build(), Residual) for form in forms_of(fold(block)))
-    assert "K 4 groups, L dense" in assert_all_forms_agree(block, torch.randn(1, 64, 3, 3).double())
+    assert "K 4 groups; L dense" in assert_all_forms_agree(block, torch.randn(1, 64, 3, 3).double())
 
 
 def test_a_filter_of_zeros_keeps_its_place() -> None:
