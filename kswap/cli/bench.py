@@ -105,6 +105,13 @@ class _Lists(click.Command):
     metavar="NAME...",
     help="eager, inductor, onnxruntime, openvino, cuda, or all that are installed.  [default: eager]",
 )
+@click.option(
+    "--slice",
+    "slice_",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Time larger batches also in slices of N samples, whose activations stay in cache.",
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For one pass; else what the runtime takes.")
 @device_option
 @click.option("--train", is_flag=True, help="Training steps in eager mode; passes too only where --targets is given.")
@@ -133,6 +140,7 @@ def bench(
     input_size: str | None,
     batches: tuple[int, ...],
     targets: tuple[str, ...],
+    slice_: int | None,
     threads: int | None,
     device: str,
     train: bool,
@@ -165,6 +173,7 @@ def bench(
             scheme=scheme,
             batches=tuple(dict.fromkeys(batches)),
             targets=targets or (() if train else ("eager",)),
+            slice=slice_,
             threads=threads,
             device=device,
             train=train,

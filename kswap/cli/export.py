@@ -52,7 +52,8 @@ def export(
     """A saved model as one file with fixed shapes, compared with PyTorch.
 
     DIR is a directory that kswap saved. Its blocks are optimised for the runtime of the format: norms folded, plain
-    convolutions only, which may store more parameters than the compact blocks do. What was written is read again
+    convolutions only, which may store more parameters than the compact blocks do; forms that `kswap optimize` noted for
+    this runtime and input are taken. What was written is read again
     and run on random inputs; when its outputs are not those of PyTorch, nothing is left behind.
     """
     size = parse_size(input_size)
@@ -72,9 +73,12 @@ def export(
         inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
     if not as_is:
         from kswap.deploy.optimize import optimize_for_inference
+        from kswap.deploy.saved import forms_noted
 
+        target = _TARGETS[to]
+        forms = forms_noted(directory, target, inputs[0].shape) if autotune else None
         with status("choosing the form of each block"):
-            model = optimize_for_inference(model, inputs, target=_TARGETS[to], autotune=autotune, threads=threads)
+            model = optimize_for_inference(model, inputs, target, autotune, threads, forms)
     with status(f"writing {path.name}"):
         exported = export_model(model, inputs, to, path, force=force)
     compact = sum(parameter.numel() for parameter in conversion.model.parameters())

@@ -21,6 +21,7 @@ from kswap.deploy.memory import Side, peak_memory
 from kswap.deploy.optimization import Optimization
 from kswap.deploy.optimize import optimize_for_inference
 from kswap.deploy.pair import Pair, Subject, weights_bytes
+from kswap.deploy.runtimes.prepared import slices_of
 from kswap.deploy.step import channels_last, in_training, training_step
 from kswap.deploy.timing import MOST_ROUNDS, Comparison, Spread, interleaved
 from kswap.deploy.training import optimize_for_training
@@ -38,7 +39,8 @@ class Request:
     """What is measured: each model with each ``ch``, at each batch, in each target.
 
     ``rounds`` fixes the number of rounds; without it a comparison goes on for ``seconds`` (at least 15 rounds, at
-    most 60). ``train`` adds training steps in eager mode. ``targets`` may be empty then.
+    most 60). With ``slice`` each larger batch is timed a second time in slices of so many samples. ``train`` adds
+    training steps in eager mode. ``targets`` may be empty then.
     """
 
     models: tuple[str | nn.Module, ...]
@@ -53,6 +55,7 @@ class Request:
     seconds: float = SECONDS
     num_classes: int | None = None
     input_size: tuple[int, ...] | None = None
+    slice: int | None = None
     memory: bool = True
     autotune: bool = True
     trust_source: bool = False
@@ -66,7 +69,7 @@ class Request:
         for name, values in (("ch", self.ch), ("batch", self.batches)):
             if not values or min(values) < 1:
                 raise DeployError(f"{name} must be at least 1, not {min(values, default='none')}")
-        for name, value in (("rounds", self.rounds), ("threads", self.threads)):
+        for name, value in (("rounds", self.rounds), ("threads", self.threads), ("slice", self.slice)):
             if value is not None and value < 1:
                 raise DeployError(f"{name} must be at least 1, not {value}")
         if not self.seconds > 0:
@@ -109,6 +112,7 @@ def bench(
     scheme: str = "v2",
     num_classes: int | None = None,
     input_size: tuple[int, ...] | None = None,
+    slice: int | None = None,
     memory: bool = True,
     autotune: bool = True,
     trust_source: bool = False,
@@ -138,6 +142,7 @@ def bench(
         seconds=seconds,
         num_classes=num_classes,
         input_size=input_size,
+        slice=slice,
         memory=memory,
         autotune=autotune,
         trust_source=trust_source,
@@ -244,10 +249,17 @@ class _Step:
     device: str
     mode: str
     form: str
+    slice: int | None = None
 
     def __str__(self) -> str:
         mode = ", training" if self.mode == "training" else ""
-        return f"{self.target} batch {self.batch} ({self.form}{mode})"
+        slices = f" in slices of {self.slice}" if self.slice else ""
+        return f"{self.target} batch {self.batch}{slices} ({self.form}{mode})"
+
+    @property
+    def slices(self) -> int:
+        """In how many parts the batch is run."""
+        return self.batch // self.slice if self.slice else 1
 
 
 def _steps(request: Request, chosen: Sequence[str], device: torch.device) -> tuple[_Step, ...]:
@@ -258,6 +270,8 @@ def _steps(request: Request, chosen: Sequence[str], device: torch.device) -> tup
             place = "cuda" if target == "cuda" else "cpu"
             forms = FORMS if target in ("eager", "cuda") else FORMS[:1]
             found += [_Step(batch, target, place, "inference", form) for form in forms]
+            if request.slice and batch > request.slice and batch % request.slice == 0:
+                found.append(_Step(batch, target, place, "inference", FORMS[0], request.slice))
         if request.train:
             target = "cuda" if device.type == "cuda" else "eager"
             found += [_Step(batch, target, device.type, "training", form) for form in FORMS]
@@ -271,9 +285,10 @@ def _row(request: Request, subject: Subject, pair: Pair, step: _Step) -> Row:
         return _row_of(request, pair, step, pair.converted, _trained(request, pair, step, inputs))
     original, rewritten = pair.original, pair.converted
     if step.form == "optimised":
-        original, rewritten = (_optimised(request, model, step, inputs) for model in (original, rewritten))
+        part = slices_of(inputs, step.slices)[0]
+        original, rewritten = (_optimised(request, model, step, part) for model in (original, rewritten))
     row = _row_of(request, pair, step, rewritten, _run(request, (original, rewritten), step, inputs))
-    if not request.memory or step.form != "optimised" or isinstance(subject.model, nn.Module):
+    if not request.memory or step.form != "optimised" or step.slice or isinstance(subject.model, nn.Module):
         return row
 
     def peak(side: Side, model: nn.Module) -> int | None:
@@ -303,8 +318,10 @@ def _run(
     """Seconds of passes of the original, the rewritten model, and the original prepared a second time."""
     original, rewritten = models
     sides = zip(_SIDES, (original, rewritten, original), strict=True)
+    threads, slices = request.threads, step.slices
     return _times(
-        request, {side: runtimes.prepare(model, inputs, step.target, request.threads).run for side, model in sides}
+        request,
+        {side: runtimes.prepare(model, inputs, step.target, threads, slices=slices).run for side, model in sides},
     )
 
 
@@ -341,6 +358,7 @@ def _row_of(request: Request, pair: Pair, step: _Step, stored: nn.Module, times:
         device=step.device,
         mode=step.mode,
         form=step.form,
+        slice=step.slice,
         comparison=Comparison.of(*(times[side] for side in _SIDES)),
         seconds_original=Spread.of(times["original"]),
         seconds_rewritten=Spread.of(times["rewritten"]),

@@ -30,7 +30,8 @@ class Row:
     ``form`` says whether they were optimised for the ``target`` or run ``"as converted"``; ``mode`` whether a
     pass was timed or a training step. ``seconds_*`` are for one pass (or step) of ``batch`` samples. ``params`` and
     ``weights_bytes`` are of the models, ``macs`` those of the original and as converted, for one sample.
-    ``memory_*`` are bytes at the peak, ``None`` where they were not measured or could not be.
+    ``memory_*`` are bytes at the peak, ``None`` where they were not measured or could not be. ``slice`` is how many
+    samples of the batch were run at a time, ``None`` for all.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Row:
     weights_bytes: Sizes
     memory_original: int | None = None
     memory_rewritten: int | None = None
+    slice: int | None = None
 
     def __post_init__(self) -> None:
         for value, known in ((self.mode, MODES), (self.form, FORMS)):
@@ -63,7 +65,8 @@ class Row:
         """Target and what was run there, in short: ``eager``, ``eager, as converted``, ``eager, training``."""
         mode = ["training"] if self.mode == "training" else []
         form = [self.form] if self.form != "optimised" else []
-        return ", ".join([self.target, *mode, *form])
+        slices = [f"slices of {self.slice}"] if self.slice else []
+        return ", ".join([self.target, *mode, *form, *slices])
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values; the ratio and its verdict stand with the row."""
@@ -87,6 +90,7 @@ class Row:
             "device": self.device,
             "mode": self.mode,
             "form": self.form,
+            "slice": self.slice,
             "seconds": {"original": asdict(self.seconds_original), "rewritten": asdict(self.seconds_rewritten)},
             "params": asdict(self.params),
             "macs": {"original": self.macs_original, "converted": self.macs_converted},
@@ -114,6 +118,7 @@ class Row:
             weights_bytes=Sizes(**data["weights_bytes"]),
             memory_original=data["memory_bytes"]["original"],
             memory_rewritten=data["memory_bytes"]["rewritten"],
+            slice=data.get("slice"),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,15 @@ def read_optimizations(directory: str | Path) -> dict[str, Optimization]:
     if data.get("weights_sha256") != _hash(directory):
         return {}
     return {name: Optimization.from_json(record) for name, record in data["targets"].items() if name in TARGETS}
+
+
+def forms_noted(directory: str | Path, target: str, shape: Sequence[int]) -> dict[str, str] | None:
+    """The forms that were noted for ``target`` and an input of exactly this shape; ``None`` where there are none.
+
+    Raises as :func:`read_optimizations` does.
+    """
+    record = read_optimizations(directory).get(target)
+    return record.forms if record is not None and record.input_shape == tuple(shape) else None
 
 
 def load_optimized(

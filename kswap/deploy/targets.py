@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kswap.deploy.runtimes.onnx import prepare_onnxruntime, prepare_openvino
-from kswap.deploy.runtimes.prepared import Prepared
+from kswap.deploy.runtimes.prepared import Prepared, in_turn, slices_of
 from kswap.deploy.runtimes.pytorch import prepare_cuda, prepare_eager, prepare_inductor
 from kswap.errors import DeployError, nearest
 
@@ -62,13 +62,19 @@ def check_target(target: str) -> None:
 
 
 def prepare(
-    model: nn.Module, inputs: tuple[Any, ...], target: str, threads: int | None = None, quick: bool = False
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    target: str,
+    threads: int | None = None,
+    quick: bool = False,
+    slices: int = 1,
 ) -> Prepared:
     """A forward pass of ``model`` in eval mode on ``inputs`` in ``target``; the model itself stays as it is.
 
     ``threads`` are those of one operator; without it the runtime decides. PyTorch has one number for the
     process: ``eager`` and ``inductor`` set it here, once, and inductor compiles it in. ``quick`` makes the pass
-    ready sooner, with the same operators, for the many small models that are measured and thrown away. Raises
+    ready sooner, with the same operators, for the many small models that are measured and thrown away. With
+    ``slices`` the batch is run in so many equal parts, one after the other: activations may stay in cache. Raises
     :class:`DeployError` as :func:`check_target` does, and where the runtime cannot take the model.
 
     >>> ready = prepare(nn.Conv2d(3, 8, 1), (torch.zeros(1, 3, 4, 4),), "eager")
@@ -76,7 +82,9 @@ def prepare(
     [(1, 8, 4, 4)]
     """
     check_target(target)
-    return _PREPARE[target](model, inputs, threads, quick)
+    first, *rest = slices_of(inputs, slices)
+    prepared = _PREPARE[target](model, first, threads, quick)
+    return in_turn(prepared, rest) if rest else prepared
 
 
 def _has_compiler() -> bool:

@@ -88,6 +88,18 @@ def test_each_batch_has_a_row_for_each_way_of_running(found: Benchmark) -> None:
         assert row.memory_original is None
 
 
+def test_larger_batches_are_also_run_in_slices() -> None:
+    rows = bench(Tiny(), batches=(1, 4), input_size=(16, 16), slice=2, **QUICK).rows
+    settings = [(row.batch, row.setting, row.slice) for row in rows]
+    assert settings == [
+        (1, "eager", None),
+        (1, "eager, as converted", None),
+        (4, "eager", None),
+        (4, "eager, as converted", None),
+        (4, "eager, slices of 2", 2),
+    ]
+
+
 def test_sizes_are_of_the_models_that_ran(found: Benchmark) -> None:
     report = kswap.convert(Tiny(), example_input=torch.zeros(1, 3, 16, 16), seed=0).report
     for row in found.rows:

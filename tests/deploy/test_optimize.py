@@ -16,7 +16,8 @@ import kswap
 from kswap.cli.main import main
 from kswap.deploy.optimization import Optimization
 from kswap.deploy.optimize import optimize_for_inference
-from kswap.deploy.saved import load_optimized, optimize_directory, read_optimizations
+from kswap.deploy.saved import forms_noted, load_optimized, optimize_directory, read_optimizations
+from kswap.deploy.tuning import Assignment
 from kswap.errors import DeployError, SavedError
 from kswap.model_table import read_table
 from kswap.nn import GroupedPointwise, Interleave, PointwiseBlock
@@ -218,6 +219,37 @@ def test_a_directory_remembers_its_forms(saved: Path) -> None:
     conversion = kswap.load(saved)
     conversion.save(saved, force=True)
     assert not (saved / "optimized.json").exists()
+
+
+def test_export_takes_the_forms_that_were_noted(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = optimize_directory(saved, "onnxruntime", autotune=False).optimization
+    assert forms_noted(saved, "onnxruntime", (1, 3, 64, 64)) == record.forms
+    assert forms_noted(saved, "onnxruntime", (2, 3, 64, 64)) is None
+    monkeypatch.setattr("kswap.deploy.optimize.quickest", None)  # nothing is measured again
+    out = tmp_path / "small.onnx"
+    done = CliRunner().invoke(main, ["export", str(saved), "--to", "onnx", "--out", str(out), "--format", "json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["params"] == record.params_after
+    (saved / "optimized.json").unlink()
+
+
+def test_the_whole_model_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is measured block by block, the assignment with which the whole model was quickest is taken."""
+    from kswap.deploy import choosing
+
+    model, x = small_conversion(), torch.randn(1, 3, 64, 64)
+    proposed: dict[str, dict[str, str]] = {}
+
+    def timed(base: nn.Module, tried: dict[str, Assignment], *_: object) -> dict[str, float]:
+        proposed.update({label: dict(assignment.forms) for label, assignment in tried.items()})
+        return {label: 1.0 if label == "dense" else 2.0 for label in tried}
+
+    monkeypatch.setattr(choosing, "_timed", timed)
+    done = optimize_for_inference(model, x, "onnxruntime", threads=1).optimization
+    assert {"alone", "in context", "estimated", "dense"} <= set(proposed)
+    assert done.forms == proposed["dense"]
+    assert done.seconds["dense"] == 1.0
+    assert done.autotuned
 
 
 def test_a_damaged_record_is_told(saved: Path) -> None:

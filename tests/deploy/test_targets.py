@@ -245,3 +245,14 @@ def test_only_means_over_height_and_width_become_pooling(
     onnx.checker.check_model(graph)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"x": x})[0], mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["eager", "onnxruntime", "openvino"])
+def test_a_batch_in_slices_gives_the_same(target: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    x, other = torch.randn(6, 3, 9, 9), torch.randn(6, 3, 9, 9)
+    prepared = prepare(model, (x,), target, threads=1, slices=3)
+    prepared.run()
+    torch.testing.assert_close(prepared.outputs()[0], model(x).detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(prepared.on((other,)).outputs()[0], model(other).detach(), rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,19 +52,23 @@ def compiled(graph: str | bytes, threads: int | None = None) -> Any:
 
 def prepare_onnxruntime(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, quick: bool) -> Prepared:
     """In ONNX Runtime on the CPU. ``quick`` as for :func:`kswap.deploy.onnx_graph.onnx_graph`."""
-    import onnxruntime
-
     graph = onnx_graph(model, inputs, quick=quick)
     try:
-        made = session(graph.SerializeToString(), threads)
-        binding = made.io_binding()
-        for given, array in zip(made.get_inputs(), arrays_of(inputs), strict=True):
-            binding.bind_ortvalue_input(given.name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        for output in made.get_outputs():
-            binding.bind_output(output.name)
-        made.run_with_iobinding(binding)
+        prepared = _bound(session(graph.SerializeToString(), threads), inputs)
+        prepared.run()
     except Exception as error:
         raise failure("ONNX Runtime", model, error, "take another target") from error
+    return prepared
+
+
+def _bound(made: Any, inputs: tuple[Any, ...]) -> Prepared:
+    import onnxruntime
+
+    binding = made.io_binding()
+    for given, array in zip(made.get_inputs(), arrays_of(inputs), strict=True):
+        binding.bind_ortvalue_input(given.name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+    for output in made.get_outputs():
+        binding.bind_output(output.name)
 
     def run() -> None:
         made.run_with_iobinding(binding)
@@ -72,25 +77,30 @@ def prepare_onnxruntime(model: nn.Module, inputs: tuple[Any, ...], threads: int 
         run()
         return [torch.from_numpy(array) for array in binding.copy_outputs_to_cpu()]
 
-    return Prepared(run, outputs)
+    return Prepared(run, outputs, partial(_bound, made))
 
 
 def prepare_openvino(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, quick: bool) -> Prepared:
     """In OpenVINO on the CPU. ``quick`` as for :func:`kswap.deploy.onnx_graph.onnx_graph`."""
     graph = onnx_graph(model, inputs, quick=quick)
     try:
-        request = compiled(graph.SerializeToString(), threads).create_infer_request()
-        _give(request, arrays_of(inputs))
-        request.infer()
+        prepared = _requested(compiled(graph.SerializeToString(), threads), inputs)
+        prepared.run()
     except Exception as error:
         raise failure("OpenVINO", model, error, "take another target") from error
+    return prepared
+
+
+def _requested(made: Any, inputs: tuple[Any, ...]) -> Prepared:
+    request = made.create_infer_request()
+    _give(request, arrays_of(inputs))
 
     def outputs() -> list[Tensor]:
         request.infer()
         return [torch.from_numpy(tensor.data.copy()) for tensor in request.output_tensors]
 
     run: Callable[[], Any] = request.infer
-    return Prepared(run, outputs)
+    return Prepared(run, outputs, partial(_requested, made))
 
 
 def _give(request: Any, arrays: list[Array]) -> None:

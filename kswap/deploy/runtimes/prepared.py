@@ -6,12 +6,13 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from kswap.errors import DeployError
 from kswap.graph.clone import full_clone
@@ -20,10 +21,44 @@ from kswap.graph.clone import full_clone
 @dataclass(frozen=True)
 class Prepared:
     """``run`` is one forward pass and nothing else: inputs lie in the form that the runtime wants, outputs stay
-    in the runtime's. ``outputs`` runs too, and gives the output tensors on the CPU, flattened in their order."""
+    in the runtime's. ``outputs`` runs too, and gives the output tensors on the CPU, flattened in their order. ``on``
+    is the same pass on other inputs of the same shapes."""
 
     run: Callable[[], Any]
     outputs: Callable[[], list[Tensor]]
+    on: Callable[[tuple[Any, ...]], Prepared]
+
+
+def in_turn(first: Prepared, rest: Sequence[tuple[Any, ...]]) -> Prepared:
+    """One pass after the other, on what ``first`` was prepared for and on ``rest``, as if it were one.
+
+    The outputs are put together along their first dimension.
+    """
+    passes = (first, *(first.on(inputs) for inputs in rest))
+
+    def run() -> None:
+        for prepared in passes:
+            prepared.run()
+
+    def outputs() -> list[Tensor]:
+        return [torch.cat(parts) for parts in zip(*(prepared.outputs() for prepared in passes), strict=True)]
+
+    def on(inputs: tuple[Any, ...]) -> Prepared:
+        own = slices_of(inputs, len(passes))
+        return in_turn(first.on(own[0]), own[1:])
+
+    return Prepared(run, outputs, on)
+
+
+def slices_of(inputs: tuple[Any, ...], count: int) -> list[tuple[Any, ...]]:
+    """``inputs`` in ``count`` equal parts along the first dimension of every tensor.
+
+    >>> [x.shape[0] for x, in slices_of((torch.zeros(6, 3),), 3)]
+    [2, 2, 2]
+    """
+    leaves, nesting = tree_flatten(inputs)
+    parts = [leaf.chunk(count) if isinstance(leaf, Tensor) else (leaf,) * count for leaf in leaves]
+    return [tree_unflatten(list(part), nesting) for part in zip(*parts, strict=True)]
 
 
 def tensors_in(value: Any) -> list[Tensor]:

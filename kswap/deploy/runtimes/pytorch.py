@@ -25,17 +25,26 @@ def _placed(model: nn.Module, inputs: tuple[Any, ...], device: str) -> tuple[nn.
     copy = full_clone(model).eval().to(device)
     for tensor in [*copy.parameters(), *copy.buffers()]:
         tensor.data = _channels_last(tensor.data)
-    moved = tree_map(lambda x: _channels_last(x.detach().to(device)) if isinstance(x, Tensor) else x, inputs)
-    return copy, moved
+    return copy, _moved(inputs, device)
 
 
-def _prepared(call: Any, inputs: tuple[Any, ...]) -> Prepared:
+def _moved(inputs: tuple[Any, ...], device: str) -> tuple[Any, ...]:
+    def moved(value: Any) -> Any:
+        return _channels_last(value.detach().to(device)) if isinstance(value, Tensor) else value
+
+    return tuple(tree_map(moved, inputs))
+
+
+def _prepared(call: Any, inputs: tuple[Any, ...], device: str = "cpu") -> Prepared:
     # inference_mode costs less than no_grad on every operator, and inputs made outside of it are allowed.
     def run() -> Any:
         with torch.inference_mode():
             return call(*inputs)
 
-    return Prepared(run, lambda: [tensor.cpu() for tensor in tensors_in(run())])
+    def outputs() -> list[Tensor]:
+        return [tensor.cpu() for tensor in tensors_in(run())]
+
+    return Prepared(run, outputs, lambda other: _prepared(call, _moved(other, device), device))
 
 
 def prepare_eager(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, quick: bool) -> Prepared:
@@ -58,7 +67,7 @@ def prepare_cuda(model: nn.Module, inputs: tuple[Any, ...], threads: int | None,
         torch.cuda.synchronize()
         return output
 
-    return _prepared(call, moved)
+    return _prepared(call, moved, "cuda")
 
 
 def prepare_inductor(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, quick: bool) -> Prepared:
