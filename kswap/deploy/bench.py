@@ -21,7 +21,7 @@ from kswap.deploy.memory import Side, peak_memory
 from kswap.deploy.optimization import Optimization
 from kswap.deploy.optimize import optimize_for_inference
 from kswap.deploy.pair import Pair, Subject, weights_bytes
-from kswap.deploy.runtimes.prepared import slices_of
+from kswap.deploy.runtimes.prepared import slices_of, torch_threads
 from kswap.deploy.step import channels_last, in_training, training_step
 from kswap.deploy.timing import MOST_ROUNDS, Comparison, Spread, interleaved
 from kswap.deploy.training import optimize_for_training
@@ -184,7 +184,7 @@ def measured(request: Request, progress: bool = True) -> Benchmark:
     steps = _steps(request, chosen, device)
     rows: list[Row] = []
     failures: list[tuple[str, KswapError]] = []
-    with _threads(request.threads), _Bar(len(request.subjects) * len(steps), progress) as bar:
+    with torch_threads(request.threads), _Bar(len(request.subjects) * len(steps), progress) as bar:
         for subject in request.subjects:
             pair = Pair.of(subject)
             for step in steps:
@@ -367,18 +367,6 @@ def _row_of(request: Request, pair: Pair, step: _Step, stored: nn.Module, times:
         macs_converted=report.macs.after,
         weights_bytes=Sizes(*(weights_bytes(model) for model in sizes)),
     )
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """torch's threads inside; afterwards what they were."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Bar:

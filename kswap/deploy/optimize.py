@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from kswap.deploy.choosing import quickest, with_forms
 from kswap.deploy.optimization import LayerForm, Optimization
+from kswap.deploy.runtimes.prepared import torch_threads
 from kswap.deploy.targets import check_target
 from kswap.deploy.tuning import Assignment, Watcher, blocks_of, estimated
 from kswap.errors import DeployError
@@ -53,7 +54,7 @@ def optimize_for_inference(
     >>> model = kswap.create_model("mobilenetv3_small_050", ch=16, num_classes=10).eval()
     >>> quick = kswap.optimize_for_inference(model, torch.randn(1, 3, 64, 64), autotune=False)
     >>> type(quick).__name__, quick.optimization.norms_folded, quick.optimization.error < 1e-5
-    ('MobileNetV3', 13, True)
+    ('MobileNetV3', 44, True)
     """
     check_model(model)
     check_target(target)
@@ -67,7 +68,8 @@ def optimize_for_inference(
     if forms is None and not autotune:
         chosen = estimated(base)
     elif forms is None and blocks_of(base):
-        chosen, whole = quickest(base, inputs, shapes, target, threads, watch)
+        with torch_threads(threads):
+            chosen, whole = quickest(base, inputs, shapes, target, threads, watch)
     quick, params, folded = with_forms(base, chosen.forms, inputs)
     found, _ = _run(quick, inputs)
     after = _size(quick, inputs)

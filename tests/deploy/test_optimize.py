@@ -20,7 +20,7 @@ from kswap.deploy.saved import forms_noted, load_optimized, optimize_directory, 
 from kswap.deploy.tuning import Assignment
 from kswap.errors import DeployError, SavedError
 from kswap.model_table import read_table
-from kswap.nn import GroupedPointwise, Interleave, PointwiseBlock
+from kswap.nn import GroupedPointwise, PointwiseBlock
 from kswap.sources import input_size_of, parse_source
 from kswap.sweep.sizes import smallest_size
 
@@ -83,7 +83,7 @@ def test_outputs_stay(name: str) -> None:
     x = torch.randn(2, *size_of(name))
     quick = optimize_for_inference(model, x, autotune=False)
     assert type(quick) is type(model)
-    assert not any(isinstance(m, PointwiseBlock | GroupedPointwise | Interleave) for m in quick.modules())
+    assert not any(isinstance(m, PointwiseBlock | GroupedPointwise) for m in quick.modules())
     assert_same(model, quick, x)
     assert quick.optimization.error <= RELATIVE
     assert quick.optimization.params_after == sum(p.numel() for p in quick.parameters())
@@ -103,6 +103,7 @@ def test_outputs_stay_in_all_smaller_models(name: str) -> None:
     assert quick.optimization.error <= RELATIVE
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_every_form_is_measured_on_the_input_that_counts() -> None:
     model = small_conversion()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -233,6 +234,7 @@ def test_export_takes_the_forms_that_were_noted(saved: Path, tmp_path: Path, mon
     (saved / "optimized.json").unlink()
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_the_whole_model_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is measured block by block, the assignment with which the whole model was quickest is taken."""
     from kswap.deploy import choosing
@@ -265,6 +267,7 @@ def test_a_damaged_record_is_told(saved: Path) -> None:
         load_optimized(saved)
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_command_line(saved: Path) -> None:
     done = CliRunner().invoke(main, ["optimize", str(saved), "--no-autotune"])
     assert done.exit_code == 0, done.output

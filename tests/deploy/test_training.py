@@ -18,7 +18,8 @@ from kswap.nn import PointwiseBlock
 from kswap.nn.execution import Execution, executions
 from kswap.planner import GroupedLayout, plan_layer
 
-CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+# A bias before a batch norm has a gradient of exactly 0: what is left there is the rounding of long sums.
+CLOSE = {"rtol": 1e-12, "atol": 1e-10}
 
 
 def results(module: nn.Module, x: Tensor) -> dict[str, Tensor]:

@@ -72,6 +72,18 @@ def in_eval_mode(model: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """torch's threads inside, which are those of the process; afterwards what they were."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def silence() -> Iterator[None]:
     """No prints, warnings or log lines of the compilers inside; for the whole process."""
     before = logging.root.manager.disable
