@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -339,6 +340,7 @@ def _trained(request: Request, pair: Pair, step: _Step, inputs: tuple[Tensor, ..
 
 
 def _times(request: Request, runs: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    gc.collect()
     if request.rounds is not None:
         return interleaved(runs, request.rounds)
     return interleaved(runs, MOST_ROUNDS, seconds=request.seconds)

@@ -53,7 +53,6 @@ def interleaved(
     shuffle = random.Random(0).shuffle
     times: dict[str, list[float]] = {name: [] for name in runs}
     collects = gc.isenabled()
-    gc.collect()
     gc.disable()  # a collection in the middle of a pass would be counted to that side
     try:
         start = time.perf_counter()
