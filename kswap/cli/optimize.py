@@ -100,6 +100,9 @@ def _show(made: Optimized, directory: Path) -> None:
         soft_wrap=True,
     )
     out.print(f"MACs: {done.macs_before:,} -> {done.macs_after:,}", soft_wrap=True)
+    if done.seconds:
+        tried = ", ".join(f"{label} {1000 * seconds:.2f}" for label, seconds in done.seconds.items())
+        out.print(f"the whole model in ms, by how its forms were chosen: {tried}", soft_wrap=True)
     out.print(f"outputs differ by {done.error:.1e} of the largest", soft_wrap=True)
     click.echo(
         f"noted in {directory}/optimized.json: kswap.load_optimized({str(directory)!r}, {done.target!r})", err=True

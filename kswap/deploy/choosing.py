@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,19 +64,25 @@ def quickest(
     only proposed: alone, in context, estimated, all dense. Where a runtime looks around, the two quickest are then
     mixed kind by kind.
     """
-    alone = measured(base, shapes, target, threads, watch=watch)
+    around = target in _LOOKS_AROUND
+
+    def watched(name: str, blocks: int) -> None:
+        if watch is not None:
+            watch(name, blocks * (1 + around))
+
+    alone = measured(base, shapes, target, threads, watch=watched)
     tried = {alone.label: alone, "dense": densest(base)}
     if target != "inductor":
         tried["estimated"] = estimated(base)
-    if target in _LOOKS_AROUND:
-        context = measured(base, shapes, target, threads, in_context=True)
+    if around:
+        context = measured(base, shapes, target, threads, in_context=True, watch=watched)
         tried[context.label] = context
     seconds = _timed(base, tried, inputs, target, threads)
     best, *others = sorted(tried, key=seconds.__getitem__)
     chosen = tried[best]
-    for other in others[:2] if target in _LOOKS_AROUND else ():
+    for other in others[:2] if around else ():
         chosen = _mixed(base, chosen, tried[other], inputs, target, threads, seconds)
-    return chosen, seconds
+    return replace(chosen, seconds={**alone.seconds, **chosen.seconds}), seconds
 
 
 def _mixed(

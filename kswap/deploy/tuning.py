@@ -28,7 +28,7 @@ _LEAST_ROUNDS = 5
 # A form has to be measured this much quicker than the first one.
 _CLEARLY = 0.97
 
-# Called with the name of each block as it is done, and how many there are.
+# Called with the name of each block as it is done, and how often that will be.
 Watcher = Callable[[str, int], None]
 
 
