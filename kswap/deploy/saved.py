@@ -14,7 +14,7 @@ from torch import nn
 from kswap.conversion import Conversion
 from kswap.deploy.optimization import Optimization
 from kswap.deploy.optimize import optimize_for_inference
-from kswap.deploy.targets import TARGETS
+from kswap.deploy.targets import TARGETS, check_target
 from kswap.deploy.tuning import Watcher
 from kswap.errors import DeployError, nearest
 from kswap.files import inside, read_json, write_text
@@ -54,6 +54,7 @@ def optimize_directory(
     record a target: a later run replaces it. Raises :class:`kswap.errors.DeployError` and
     :class:`kswap.errors.SavedError`.
     """
+    check_target(target)
     conversion = load(directory, device=_device(target), trust_source=trust_source)
     example = _example(conversion, batch, input_size)
     quick = optimize_for_inference(conversion.model, example, target, autotune, threads, watch=watch)
