@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -236,6 +237,44 @@ def _with_sum(block: FoldedBlock, second: Affine, reads: Tensor) -> Iterator[For
 
 def _residual(block: FoldedBlock, k: Callable[[], nn.Module], second: Callable[[], nn.Module]) -> nn.Module:
     return Residual(k(), block.after_k, second(), block.after_l)
+
+
+# What models ask a layer for, beside its weight and bias.
+_SIZES = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_FEATURES = ("in_features", "out_features")
+
+
+class InPlace(nn.Module):
+    """Stands where a block was: ``layers`` compute it, and models that ask the layer for its sizes, dtype or device
+    get the block's."""
+
+    def __init__(self, layers: nn.Module, sizes: dict[str, Any]) -> None:
+        super().__init__()
+        self.layers = layers
+        for name, value in sizes.items():
+            setattr(self, name, value)
+
+    @property
+    def weight(self) -> Tensor:
+        """The first weight of the layers."""
+        return next(p for p in self.layers.parameters() if p.ndim > 1)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The first bias of the layers."""
+        return next((p for p in self.layers.parameters() if p.ndim == 1), None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result
+
+
+def stand_for(block: nn.Module, made: nn.Module) -> nn.Module:
+    """``made`` with the sizes of the ``block`` that it replaces; a plain layer has them already."""
+    if isinstance(made, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return made
+    names = (*_SIZES, *_FEATURES)
+    return InPlace(made, {name: getattr(block, name) for name in names if hasattr(block, name)})
 
 
 def forms_of(block: FoldedBlock) -> tuple[Form, ...]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kswap.deploy.folded import FoldedBlock, fold
-from kswap.deploy.forms import Form, estimated_best, forms_of, likely
+from kswap.deploy.forms import Form, estimated_best, forms_of, likely, stand_for
 from kswap.deploy.targets import prepare
 from kswap.deploy.timing import interleaved
 from kswap.errors import DeployError
@@ -169,7 +169,7 @@ def replace_blocks_(model: nn.Module, forms: Mapping[str, str]) -> dict[str, tup
             raise DeployError(
                 f"'{name}' has no form '{forms.get(name)}': it has {', '.join(ways)}; optimise the model again"
             )
-        made = ways[forms[name]].build().eval()
+        made = stand_for(block, ways[forms[name]].build()).eval()
         params[name] = (sum(p.numel() for p in block.parameters()), sum(p.numel() for p in made.parameters()))
         new_of[id(block)] = made
     for parent in list(model.modules()):

@@ -14,6 +14,8 @@ from torch.utils._pytree import tree_flatten
 
 import kswap
 from kswap.cli.main import main
+from kswap.deploy.folded import fold
+from kswap.deploy.forms import forms_of
 from kswap.deploy.optimization import Optimization
 from kswap.deploy.optimize import optimize_for_inference
 from kswap.deploy.saved import forms_noted, load_optimized, optimize_directory, read_optimizations
@@ -152,6 +154,27 @@ class Awkward(nn.Module):
         third = self.third(x)
         x = self.shared(third) + third
         return self.twice(self.twice(self.fourth(x)))
+
+
+class Asking(nn.Module):
+    """Asks its layer for stride and dtype before it calls it, as models of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(96, 24, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.layer.stride == (2, 2)
+        assert (self.layer.in_channels, self.layer.out_channels) == (96, 24)
+        return self.layer(x.to(self.layer.weight.dtype)) + (0 if self.layer.bias is None else 1)
+
+
+def test_a_model_may_ask_its_layers_for_their_sizes() -> None:
+    x = torch.randn(1, 96, 4, 4)
+    model = kswap.convert(Asking(), ch=4, example_input=x).model.eval()
+    for form in forms_of(fold(model.layer)):
+        quick = optimize_for_inference(model, x, forms={"layer": form.name})
+        assert_same(model, quick, x)
 
 
 def test_norms_that_have_to_stay_do() -> None:
