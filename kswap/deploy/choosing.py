@@ -82,7 +82,8 @@ def quickest(
     chosen = tried[best]
     for other in others[:2] if around else ():
         chosen = _mixed(base, chosen, tried[other], inputs, target, threads, seconds)
-    return replace(chosen, seconds={**alone.seconds, **chosen.seconds}), seconds
+    known = {name: times for name, times in chosen.seconds.items() if times}
+    return replace(chosen, seconds={**alone.seconds, **known}), seconds
 
 
 def _mixed(
