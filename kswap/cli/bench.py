@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kswap.cli.options import console, parse_size
+from kswap.cli.options import RUNTIMES, console, parse_size
 from kswap.cli.pictures import device_option, trust_option
 from kswap.errors import DeployError, nearest
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from kswap.deploy.benchmark import Benchmark, Row
     from kswap.report.glyphs import Glyphs
 
-# Named here as well as in kswap.deploy.targets, which would import torch for a help text.
-TARGETS = ("eager", "inductor", "onnxruntime", "openvino", "cuda", "all")
+TARGETS = (*RUNTIMES, "all")
 
 _LISTS = ("--batch", "--ch", "--targets")
 _COMMAND = "kswap.bench.command"

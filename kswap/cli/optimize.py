@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kswap.cli.options import console, parse_size
+from kswap.cli.options import RUNTIMES, console, parse_size
 from kswap.cli.pictures import trust_option
 
 if TYPE_CHECKING:
     from kswap.deploy.saved import Optimized
 
-# Named here as well as in kswap.deploy.targets, which would import torch for a help text.
-TARGETS = ("eager", "inductor", "onnxruntime", "openvino", "cuda")
-
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--target", type=click.Choice(TARGETS), default="eager", show_default=True, help="What will run it.")
+@click.option("--target", type=click.Choice(RUNTIMES), default="eager", show_default=True, help="What will run it.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="At which batch it counts.")
 @click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else that of the conversion.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Measure with N threads.")

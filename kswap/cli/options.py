@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Where a model can run. Named here as well as in kswap.deploy.targets, which would import torch for a help text.
+RUNTIMES = ("eager", "inductor", "onnxruntime", "openvino", "cuda")
+
 FORMATS = ("rich", "json", "md", "html", "csv")
 
 format_option = click.option(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from kswap.deploy.formats import FORMATS, Run
-from kswap.deploy.runtimes.prepared import in_eval_mode, tensors_in
+from kswap.deploy.runtimes.prepared import in_eval_mode, relative_error, tensors_in
 from kswap.deploy.targets import check_packages
 from kswap.errors import DeployError, nearest
 
@@ -115,15 +115,12 @@ def suffix_of(to: str) -> str:
 def _largest_error(model: nn.Module, run: Run, inputs: tuple[Any, ...]) -> float:
     """The largest error of any output, relative to the largest number in it, over several random inputs."""
     generator = torch.Generator().manual_seed(0)
-    errors = [0.0]
+    errors = []
     for _ in range(_DRAWS):
         drawn = tree_map(lambda x: _random(x, generator), inputs)
         with torch.no_grad():
             expected = tensors_in(model(*drawn))
-        found = run(drawn)
-        if [tuple(b.shape) for b in found] != [tuple(a.shape) for a in expected]:
-            return float("inf")
-        errors += [_relative(a, b) for a, b in zip(expected, found, strict=True) if a.numel()]
+        errors.append(relative_error(expected, run(drawn)))
     # `max` would pass over what is not a number.
     return float(torch.tensor(errors, dtype=torch.float64).max())
 
@@ -133,8 +130,3 @@ def _random(value: Any, generator: torch.Generator) -> Any:
     if isinstance(value, Tensor) and value.is_floating_point():
         return torch.randn(value.shape, generator=generator, dtype=value.dtype)
     return value
-
-
-def _relative(a: Tensor, b: Tensor) -> float:
-    a, b = a.detach().double(), b.detach().double()
-    return float((a - b).abs().max() / a.abs().max().clamp_min(torch.finfo(torch.float32).tiny))

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from kswap.deploy.choosing import quickest, with_forms
 from kswap.deploy.optimization import LayerForm, Optimization
-from kswap.deploy.runtimes.prepared import torch_threads
+from kswap.deploy.runtimes.prepared import relative_error, tensors_in, torch_threads
 from kswap.deploy.targets import check_target
 from kswap.deploy.tuning import Assignment, Watcher, blocks_of, estimated
 from kswap.errors import DeployError
@@ -77,7 +76,7 @@ def optimize_for_inference(
         target=target,
         threads=threads,
         autotuned=bool(whole),
-        input_shape=tuple(next(x.shape for x in tree_flatten(inputs)[0] if isinstance(x, Tensor))),
+        input_shape=tuple(tensors_in(inputs)[0].shape),
         params_before=before[0],
         params_after=after[0],
         macs_before=before[1],
@@ -120,7 +119,7 @@ def _run(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str, torc
     finally:
         for handle in handles:
             handle.remove()
-    return [leaf for leaf in tree_flatten(outputs)[0] if isinstance(leaf, Tensor)], seen
+    return tensors_in(outputs), seen
 
 
 def _size(model: nn.Module, inputs: Inputs) -> tuple[int, int]:
@@ -129,15 +128,11 @@ def _size(model: nn.Module, inputs: Inputs) -> tuple[int, int]:
 
 
 def _difference(wanted: list[Tensor], found: list[Tensor]) -> float:
-    """The largest difference of any output, relative to the largest number of that output."""
+    """The relative error of outputs that are no whole numbers; infinite where there are others than before."""
     if [x.shape for x in wanted] != [x.shape for x in found]:
         return float("inf")
-    worst = 0.0
-    for a, b in zip(wanted, found, strict=True):
-        if a.is_floating_point() and a.numel():
-            scale = a.abs().max().clamp_min(torch.finfo(a.dtype).tiny)
-            worst = max(worst, ((a - b).abs().max() / scale).item())
-    return worst
+    pairs = [(a, b) for a, b in zip(wanted, found, strict=True) if a.is_floating_point()]
+    return relative_error([a for a, _ in pairs], [b for _, b in pairs])
 
 
 def _checked(error: float, model: nn.Module) -> float:

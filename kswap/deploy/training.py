@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kswap.deploy.timing import interleaved
 from kswap.errors import DeployError
+from kswap.graph.clone import copy_with
 from kswap.nn import GroupedPointwise, PointwiseBlock
 from kswap.nn.execution import Execution, Reorder, executions
 from kswap.original import Inputs
@@ -69,7 +70,7 @@ def optimize_for_training(
 def _structural_copy(model: nn.Module) -> nn.Module:
     """New modules over the parameters and buffers of ``model``."""
     memo: dict[int, object] = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return copy.deepcopy(model, memo)
+    return copy_with(model, memo)
 
 
 def _inputs_seen(model: nn.Module, layers: Sequence[nn.Module], inputs: Inputs) -> dict[GroupedPointwise, Tensor]:

@@ -18,14 +18,15 @@ def _computed(model: nn.Module) -> Iterator[Tensor]:
             yield from (tensor for tensor in held if isinstance(tensor, Tensor) and not tensor.is_leaf)
 
 
-def _copy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
+def copy_with(model: nn.Module, memo: dict[int, object]) -> nn.Module:
+    """A deep copy in which the objects of ``memo``, by their ids, stand for others."""
     memo.update((id(tensor), tensor.detach().clone()) for tensor in _computed(model))
     return copy.deepcopy(model, memo)
 
 
 def full_clone(model: nn.Module) -> nn.Module:
     """A deep copy with its weights, in the same mode, also of a model that keeps results of a forward pass."""
-    return _copy(model, {})
+    return copy_with(model, {})
 
 
 def meta_clone(model: nn.Module) -> nn.Module:
@@ -36,7 +37,7 @@ def meta_clone(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return _copy(model, memo).eval()
+    return copy_with(model, memo).eval()
 
 
 def is_on_meta(model: nn.Module) -> bool:

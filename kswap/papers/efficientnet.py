@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 from timm.layers import DropPath
 from torch import Tensor, nn
@@ -47,15 +48,21 @@ def scaled_filters(filters: int, width: float) -> int:
 
 
 class SqueezeExcite(nn.Module):
-    """A gate on the channels: mean, reduce, activation, expand, sigmoid, multiply."""
+    """A gate on the channels: mean, reduce, activation, expand, gate, multiply."""
 
-    def __init__(self, channels: int, reduced: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduced: int,
+        act: Callable[[], nn.Module] = nn.SiLU,
+        gate: Callable[[], nn.Module] = nn.Sigmoid,
+    ) -> None:
         super().__init__()
         self.squeeze = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, reduced, 1)
-        self.act = nn.SiLU()
+        self.act = act()
         self.expand = nn.Conv2d(reduced, channels, 1)
-        self.gate = nn.Sigmoid()
+        self.gate = gate()
 
     def forward(self, x: Tensor) -> Tensor:
         gated: Tensor = x * self.gate(self.expand(self.act(self.reduce(self.squeeze(x)))))

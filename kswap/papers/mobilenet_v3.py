@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from kswap.papers.efficientnet import scaled_filters
+from kswap.papers.efficientnet import SqueezeExcite, scaled_filters
 from kswap.papers.init import glorot_uniform_
 from kswap.papers.network import AuthorsNames, PaperNetwork, StridePad, activation_named, batch_norm
 
@@ -31,21 +31,9 @@ _BLOCKS = (
 _MOMENTUM = 0.999
 
 
-class HardSqueezeExcite(nn.Module):
-    """A gate on the channels: mean, reduce to a quarter, ReLU, expand, hard sigmoid, multiply."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        reduced = scaled_filters(channels, 0.25)
-        self.squeeze = nn.AdaptiveAvgPool2d(1)
-        self.reduce = nn.Conv2d(channels, reduced, 1)
-        self.act = nn.ReLU()
-        self.expand = nn.Conv2d(reduced, channels, 1)
-        self.gate = nn.Hardsigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        gated: Tensor = x * self.gate(self.expand(self.act(self.reduce(self.squeeze(x)))))
-        return gated
+def _gate(channels: int) -> SqueezeExcite:
+    """A gate that reduces to a quarter, with ReLU and a hard sigmoid."""
+    return SqueezeExcite(channels, scaled_filters(channels, 0.25), nn.ReLU, nn.Hardsigmoid)
 
 
 class ExpandedConv(nn.Module):
@@ -74,7 +62,7 @@ class ExpandedConv(nn.Module):
         self.depthwise = nn.Conv2d(wide, wide, kernel, stride, padding, groups=wide, bias=False)
         self.depthwise_norm = batch_norm(wide, _MOMENTUM)
         self.depthwise_act = activation_named(activation)()
-        self.se = HardSqueezeExcite(wide) if gated else nn.Identity()
+        self.se = _gate(wide) if gated else nn.Identity()
         self.project = nn.Conv2d(wide, filters, 1, bias=False)
         self.project_norm = batch_norm(filters, momentum)
         self.adds = stride == 1 and inputs == filters
@@ -145,7 +133,7 @@ class MobileNetV3Large(PaperNetwork):
             }
             if block.expands:
                 pointwise[f"{ours}.expand"] = (f"{theirs}/expand", f"{ours}.expand_norm")
-            if isinstance(block.se, HardSqueezeExcite):
+            if isinstance(block.se, SqueezeExcite):
                 pointwise[f"{ours}.se.reduce"] = (f"{theirs}/squeeze_excite/Conv", None)
                 pointwise[f"{ours}.se.expand"] = (f"{theirs}/squeeze_excite/Conv_1", None)
             pointwise[f"{ours}.project"] = (f"{theirs}/project", f"{ours}.project_norm")

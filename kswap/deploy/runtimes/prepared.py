@@ -66,6 +66,23 @@ def tensors_in(value: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
+def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """The largest ``max|a - b| / max|a|`` of any output; infinite for other shapes, not a number where one is none.
+
+    >>> relative_error([torch.tensor([1.0, 4.0])], [torch.tensor([1.0, 3.0])])
+    0.25
+    """
+    if [a.shape for a in wanted] != [b.shape for b in found]:
+        return float("inf")
+    errors = [0.0]
+    for a, b in zip(wanted, found, strict=True):
+        if a.numel():
+            a, b = a.detach().double(), b.detach().double()
+            errors.append(float((a - b).abs().max() / a.abs().max().clamp_min(torch.finfo(torch.float32).tiny)))
+    # `max` would pass over what is not a number.
+    return float(torch.tensor(errors, dtype=torch.float64).max())
+
+
 def in_eval_mode(model: nn.Module) -> nn.Module:
     """``model``, or a copy of it in eval mode where it is not."""
     return full_clone(model).eval() if any(module.training for module in model.modules()) else model
