@@ -15,30 +15,31 @@ from typing import TYPE_CHECKING, Any
 from kswap.version import __version__
 
 if TYPE_CHECKING:
-    from kswap.conversion import Conversion, convert, create_model, plan
-    from kswap.deploy.bench import bench
-    from kswap.deploy.optimize import optimize_for_inference
-    from kswap.deploy.saved import load_optimized
-    from kswap.deploy.training import optimize_for_training
+    from kswap.analysis.cam import cam
+    from kswap.analysis.evaluation import evaluate
+    from kswap.benchmarks.run import bench
+    from kswap.conversion import convert, create_model, plan
+    from kswap.converted import Conversion
     from kswap.errors import KswapError
-    from kswap.learn.cam import cam
-    from kswap.learn.evaluation import evaluate
+    from kswap.inference.optimize import optimize_for_inference
+    from kswap.inference.store import load_optimized
+    from kswap.loading import load
     from kswap.planner import LayerPlan, Plan, plan_layer
     from kswap.report.report import Report
-    from kswap.saving import load
+    from kswap.training.optimize import optimize_for_training
 
 _HOMES = {
-    "Conversion": "kswap.conversion",
+    "Conversion": "kswap.converted",
     "convert": "kswap.conversion",
     "create_model": "kswap.conversion",
     "plan": "kswap.conversion",
-    "load": "kswap.saving",
-    "cam": "kswap.learn.cam",
-    "evaluate": "kswap.learn.evaluation",
-    "bench": "kswap.deploy.bench",
-    "load_optimized": "kswap.deploy.saved",
-    "optimize_for_inference": "kswap.deploy.optimize",
-    "optimize_for_training": "kswap.deploy.training",
+    "load": "kswap.loading",
+    "cam": "kswap.analysis.cam",
+    "evaluate": "kswap.analysis.evaluation",
+    "bench": "kswap.benchmarks.run",
+    "load_optimized": "kswap.inference.store",
+    "optimize_for_inference": "kswap.inference.optimize",
+    "optimize_for_training": "kswap.training.optimize",
     "KswapError": "kswap.errors",
     "LayerPlan": "kswap.planner",
     "Plan": "kswap.planner",

@@ -4,60 +4,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from kswap.counting import count_plan
+from kswap.converted import Conversion
 from kswap.errors import PlanError
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.observe import Observation, output_shapes
+from kswap.graph.optimizer import check_optimizer, follow_
 from kswap.graph.splice import splice_
-from kswap.graph.tracer import graph_module
+from kswap.loading import original_model
 from kswap.nn.init import init_block_
-from kswap.optimizers import check_optimizer, follow_
-from kswap.original import Inputs, check_model, choose_device, inputs_for, original_model
+from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
+from kswap.planner.sites import KINDS
 from kswap.planning import RuleSpec, Settings, edits_of, plan_of, run_of
-from kswap.report.report import Report, report_of
-from kswap.sites import KINDS
-from kswap.sources import Source, structure_hash
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A converted model with its plan and report.
-
-    ``model`` is of the same class as the original and has its methods. ``source`` says where the original
-    came from, ``base_hash`` is the hash of the structure of its state.
-    """
-
-    model: nn.Module
-    plan: Plan
-    report: Report
-    source: Source
-    base_hash: str
-    inputs: int = field(default=1, repr=False)
-
-    @cached_property
-    def graph_module(self) -> fx.GraphModule:
-        """The spliced graph over the same parameters, with K, interleave, L and sum as nodes.
-
-        Raises :class:`kswap.graph.tracer.TraceError` where torch.fx cannot trace the model.
-        """
-        return graph_module(self.model, self.inputs)
-
-    def save(self, directory: str | Path, force: bool = False) -> Path:
-        """Write weights, plan and reports into ``directory``; see :func:`kswap.saving.save`."""
-        from kswap.saving import save
-
-        return save(self, directory, force=force)
+from kswap.report.report import report_of
+from kswap.sources.check import check_model
+from kswap.sources.device import choose_device
+from kswap.sources.inputs import Inputs, inputs_for
+from kswap.sources.recognise import structure_hash
 
 
 def plan(

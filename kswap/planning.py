@@ -16,13 +16,13 @@ from kswap.graph.match import find_sites
 from kswap.graph.observe import Observation, observe
 from kswap.graph.tracer import Trace, trace
 from kswap.nn.pointwise import kind_of
-from kswap.original import Inputs
 from kswap.planner.edits import Edit, describe
 from kswap.planner.plan import Counts, Plan, SitePlan, too_narrow
 from kswap.planner.schemes import check_ch, check_scheme, plan_layer
+from kswap.planner.sites import Site
 from kswap.rules import RuleSet, decide, load_rules, unused
-from kswap.sites import Site
-from kswap.twins import twin_notes
+from kswap.sources.inputs import Inputs
+from kswap.zoo.paper_variants import twin_notes
 
 RuleSpec = str | Path | RuleSet | dict[str, Any] | None
 
@@ -50,7 +50,7 @@ class Settings:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of layers that are sites, of :data:`kswap.sites.KINDS`."""
+        """The kinds of layers that are sites, of :data:`kswap.planner.sites.KINDS`."""
         return self.rules.kinds
 
 
@@ -150,8 +150,8 @@ def _plan_site(site: Site, settings: Settings) -> SitePlan:
     decision = decide(settings.rules, site, settings.ch, settings.scheme)
     layer = plan_layer(site.in_channels, site.out_channels, decision.ch, decision.scheme, decision.second_layer)
     reason, action = layer.reason, "replace"
-    if site.keep is not None:
-        reason, action = site.keep, "keep"
+    if site.keep_reason is not None:
+        reason, action = site.keep_reason, "keep"
     elif decision.keep:
         reason, action = decision.why or "kept by a rule", "keep"
     elif layer.k is None:
@@ -160,8 +160,8 @@ def _plan_site(site: Site, settings: Settings) -> SitePlan:
         reason, action = narrow, "keep"
     elif decision.why:
         reason = f"{reason}; {decision.why}"
-    if action == "replace" and site.broken and decision.placement == "absorbed":
-        reason = f"{reason}; {site.broken}"
+    if action == "replace" and site.chain_break and decision.placement == "absorbed":
+        reason = f"{reason}; {site.chain_break}"
     if action == "replace" and decision.activation and (decision.placement == "linear" or site.activation is None):
         reason = f"{reason}; no activation of its own for {decision.activation} to take the place of"
     return SitePlan(site, layer, action, reason, decision.placement, decision.activation)
@@ -170,12 +170,12 @@ def _plan_site(site: Site, settings: Settings) -> SitePlan:
 def _nothing(made: Plan) -> str:
     """Why a plan replaces nothing: all excluded by rules, or nothing eligible."""
     count = len(made.sites)
-    by_rule = [s for s in made.sites if s.site.keep is None and s.layer.k is not None]
+    by_rule = [s for s in made.sites if s.site.keep_reason is None and s.layer.k is not None]
     if by_rule:
         said = f"the rules ({made.rules}) keep all {len(by_rule)} eligible of the {count} pointwise convolutions"
-        asked = [s for s in by_rule if s.reason == s.site.on_request]
+        asked = [s for s in by_rule if s.reason == s.site.opt_in_reason]
         return f"{said}; the first: {asked[0].name}, {asked[0].reason}" if asked else said
-    free = [s for s in made.sites if s.site.keep is None]
+    free = [s for s in made.sites if s.site.keep_reason is None]
     if not free:
         return f"none of the {count} pointwise convolutions can be replaced; the first: {made.sites[0].reason}"
     widest = max(free, key=lambda s: s.site.in_channels)

@@ -9,9 +9,11 @@ from bypass import bypass_, equal, scatter_
 from torch.utils._pytree import tree_flatten
 
 import kswap
-from kswap.model_table import read_table
-from kswap.sources import input_size_of, parse_source
-from kswap.sweep.sizes import smallest_size
+from kswap.coverage.sizes import smallest_size
+from kswap.model_table.table import read_table
+from kswap.sources.builders import build
+from kswap.sources.inputs import input_size_of
+from kswap.sources.source import parse_source
 
 # The smallest member of each timm family that has 1x1 convolutions, by the module of timm that builds it.
 QUICK = {
@@ -99,10 +101,10 @@ def check_that_nothing_else_changes(name: str) -> None:
     """Parameters and running statistics are drawn at random, so that no layer can be left out unseen."""
     torch.manual_seed(0)
     source = parse_source(name, SMALLER.get(name))
-    empty = source.build(meta=True).eval()
+    empty = build(source, meta=True).eval()
     side = SMALLER.get(name, {}).get("img_size")
     size = (3, side, side) if side else smallest_size(empty, input_size_of(empty, source))
-    model = source.build().eval()
+    model = build(source).eval()
     scatter_(model)
     conversion = kswap.convert(model, ch=8, input_size=size, seed=0)
     assert bypass_(conversion, model) > 0

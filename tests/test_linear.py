@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 import kswap
 from kswap.cli.main import main
-from kswap.counting import count_plan
 from kswap.graph.observe import observe
 from kswap.nn import GroupedPointwise, PointwiseBlock
 from kswap.nn.init import init_block_
 from kswap.nn.pointwise import GroupedLinear
 from kswap.planner import plan_layer
+from kswap.planner.counting import count_plan
+from kswap.planner.sites import Site
 from kswap.rules import decide, load_rules
-from kswap.sites import Site
 
 IDS = torch.arange(12).view(1, 12)
 TEXT = {"vocab_size": 100, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -183,7 +183,7 @@ def test_attention_is_replaced_where_a_rule_asks_for_it() -> None:
 
 
 def test_a_site_on_request_is_kept_by_a_later_rule_too() -> None:
-    site = Site("attn.proj", 64, 64, role="attention", type="Linear", on_request="attention projection")
+    site = Site("attn.proj", 64, 64, role="attention", type="Linear", opt_in_reason="attention projection")
     ask = {"match": {"role": "attention"}, "keep": False}
     keep = {"match": {"type": "Linear"}, "keep": True, "why": "all of them"}
     assert decide(load_rules({}), site, 16, "v2").why == "attention projection"

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import kswap
-from kswap.counting import count_plan
+from kswap.planner.counting import count_plan
 
 BASELINE = (4_020_358, 6_525_994, 7_715_084, 10_711_602, 17_566_546, 28_361_274, 40_758_754, 63_812_570)
 CONVERTED = {

@@ -13,11 +13,12 @@ from torch.utils._pytree import tree_flatten
 from torchvision import models
 
 import kswap
+from kswap.coverage.compare import structure
 from kswap.graph.clone import meta_clone
 from kswap.graph.splice import splice_
 from kswap.nn import PointwiseBlock
-from kswap.sources import parse_source
-from kswap.sweep.compare import structure
+from kswap.sources.builders import build
+from kswap.sources.source import parse_source
 
 CLASSIFIERS = models.list_models(module=models)
 QUICK = (
@@ -53,7 +54,7 @@ def check_classifier(name: str) -> None:
     """Structure and shapes in both modes, a gradient for every block; and nothing else has changed."""
     torch.manual_seed(0)
     side = SIZES.get(name, 64)
-    model = parse_source(f"torchvision/{name}").build()
+    model = build(parse_source(f"torchvision/{name}"))
     conversion = kswap.convert(f"torchvision/{name}", device="cpu", seed=0, input_size=(side, side))
     x = torch.randn(2, 3, side, side)
     for training in (True, False):
@@ -85,7 +86,7 @@ def test_a_builder_that_computes_with_tensors_is_planned_too() -> None:
 @pytest.mark.slow
 def test_the_largest_classifier_without_weights() -> None:
     """645 million parameters before."""
-    model = parse_source(f"torchvision/{LARGEST}").build(meta=True).eval()
+    model = build(parse_source(f"torchvision/{LARGEST}"), meta=True).eval()
     plan = kswap.plan(f"torchvision/{LARGEST}", input_size=(64, 64))
     converted = meta_clone(model)
     assert len(splice_(converted, plan)) == len(plan.replaced) > 80
@@ -114,7 +115,7 @@ def check_segmentation(name: str) -> None:
     """The convolutions that make the maps of classes stay, the auxiliary head's too."""
     torch.manual_seed(0)
     arguments: dict[str, Any] = {"num_classes": 5} | ({} if name.startswith("lraspp") else {"aux_loss": True})
-    model = parse_source(f"torchvision/{name}", arguments).build()
+    model = build(parse_source(f"torchvision/{name}", arguments))
     conversion = kswap.convert(f"torchvision/{name}", device="cpu", seed=0, input_size=(64, 64), **arguments)
     x = torch.randn(2, 3, 64, 64)
     found = conversion.model.train()(x)
@@ -130,7 +131,7 @@ def detector(name: str) -> tuple[nn.Module, list[Tensor]]:
     arguments: dict[str, Any] = {"num_classes": 5}
     if not name.startswith(("ssd300", "ssdlite320")):
         arguments |= {"min_size": 64, "max_size": 96}
-    model = parse_source(f"torchvision/{name}", arguments).build()
+    model = build(parse_source(f"torchvision/{name}", arguments))
     return model, [torch.rand(3, 64, 64), torch.rand(3, 80, 64)]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
     from rich.table import Table
 
-    from kswap.deploy.benchmark import Benchmark, Row
+    from kswap.benchmarks.result import Benchmark, Row
     from kswap.report.glyphs import Glyphs
 
 TARGETS = (*RUNTIMES, "all")
@@ -163,7 +163,7 @@ def bench(
     """
     if out is not None and not out.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no directory {out.parent} to write it into", param_hint="--out")
-    from kswap.deploy.bench import Request, measured_apart
+    from kswap.benchmarks.run import Request, measured_apart
 
     found = measured_apart(
         Request(
@@ -192,7 +192,7 @@ def bench(
     if format_ == "json":
         click.echo(text)
     elif format_ == "md":
-        from kswap.deploy.bench_table import render_markdown
+        from kswap.benchmarks.markdown import render_markdown
 
         click.echo(render_markdown(found), nl=False)
     else:
@@ -243,7 +243,7 @@ def _fitting(rows: list[Row], out: Console, glyphs: Glyphs) -> Table:
     """The table with as many columns as the console has room for; the last ones go first."""
     from rich.text import Text
 
-    from kswap.deploy import bench_table as cells
+    from kswap.benchmarks import markdown as cells
 
     columns: list[tuple[str, JustifyMethod, Callable[[Row], Any]]] = [
         ("ratio", "right", lambda row: Text(cells.ratio(row.comparison), "bold")),

@@ -11,7 +11,7 @@ from kswap.cli.options import status
 from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trust_option
 
 if TYPE_CHECKING:
-    from kswap.learn.cam import Cam
+    from kswap.analysis.cam import Cam
 
 
 @click.command()
@@ -48,10 +48,10 @@ def cam(
     if out.suffix.lower() != ".png":
         raise click.BadParameter(f"'{out}' is no PNG: let its name end in .png", param_hint="--out")
     with status(f"looking at {image}"):
-        from kswap.learn.cam import cam_of
-        from kswap.learn.figure import figure, save_figure
-        from kswap.learn.images import read_picture
-        from kswap.learn.subject import baseline_of, subject_of
+        from kswap.analysis.cam import cam_of
+        from kswap.analysis.figure import figure, save_figure
+        from kswap.analysis.loaded_model import baseline_of, subject_of
+        from kswap.data.images import read_picture
 
         picture = read_picture(image)
         subjects = [subject_of(model, device, trust_source=trust_source) for model in models]

@@ -79,9 +79,9 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     conversion = None
     with status(f"converting {options['model']}"):
         import kswap
-        from kswap.original import choose_device
         from kswap.report.report import report_of
-        from kswap.saving import check_target
+        from kswap.saved.directory import check_target
+        from kswap.sources.device import choose_device
 
         device = choose_device(options["device"])
         if options["out"]:

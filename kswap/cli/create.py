@@ -11,7 +11,7 @@ import click
 from kswap.cli.options import console, format_option, parse_size, status
 
 if TYPE_CHECKING:
-    from kswap.conversion import Conversion
+    from kswap.converted import Conversion
     from kswap.papers.recipes import Variant
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -91,10 +91,10 @@ def create(name: str | None, **options: Any) -> None:
         return
     variant = _variant(name, options)
     with status(f"building {name}"):
-        from kswap.original import choose_device
         from kswap.report.render import render
         from kswap.report.report import report_of
-        from kswap.saving import check_target
+        from kswap.saved.directory import check_target
+        from kswap.sources.device import choose_device
 
         device = choose_device(options["device"])
         if options["out"]:
@@ -141,7 +141,7 @@ def import_keras(file: Path, name: str, **options: Any) -> None:
     variant = _variant(name, options)
     with status(f"loading {file}"):
         from kswap.keras.importing import import_keras as load
-        from kswap.saving import check_target
+        from kswap.saved.directory import check_target
 
         if options["out"]:
             check_target(options["out"], options["force"])

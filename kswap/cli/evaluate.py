@@ -12,7 +12,7 @@ from kswap.cli.options import console, status
 from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trust_option
 
 if TYPE_CHECKING:
-    from kswap.learn.evaluation import Evaluation
+    from kswap.analysis.evaluation import Evaluation
 
 
 @click.command()
@@ -49,9 +49,9 @@ def evaluate(
     is read in place.
     """
     with status(f"loading {model}"):
-        from kswap.learn.evaluation import evaluate_subject
-        from kswap.learn.images import ImageSet
-        from kswap.learn.subject import subject_of
+        from kswap.analysis.evaluation import evaluate_subject
+        from kswap.analysis.loaded_model import subject_of
+        from kswap.data.images import ImageSet
 
         images = ImageSet(data, split)
         subject = subject_of(model, device, trust_source=trust_source)

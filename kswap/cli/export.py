@@ -12,10 +12,10 @@ from kswap.cli.options import console, parse_size, status
 from kswap.cli.pictures import trust_option
 
 if TYPE_CHECKING:
-    from kswap.deploy.export import Exported
+    from kswap.runtimes.export import Exported
 
-# Each format with the runtime that its layers are chosen for. Named here as well as in kswap.deploy.export, which would
-# import much for a help text.
+# Each format with the runtime that its layers are chosen for. Named here as well as in kswap.runtimes.export, which
+# would import much for a help text.
 _TARGETS = {"onnx": "onnxruntime", "torch-export": "eager", "openvino": "openvino"}
 
 
@@ -60,9 +60,9 @@ def export(
     with status(f"loading {directory}"):
         import torch
 
-        from kswap.deploy.export import check_export, export_model, suffix_of
-        from kswap.original import inputs_for
-        from kswap.saving import load
+        from kswap.loading import load
+        from kswap.runtimes.export import check_export, export_model, suffix_of
+        from kswap.sources.inputs import inputs_for
 
         conversion = load(directory, device="cpu", trust_source=trust_source)
         path = check_export(to, out or f"{Path(directory).resolve().name}{suffix_of(to)}", force)
@@ -72,8 +72,8 @@ def export(
             shape = tuple(inputs_for(model, conversion.source, size=size)[0].shape[1:])
         inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
     if not as_is:
-        from kswap.deploy.optimize import optimize_for_inference
-        from kswap.deploy.saved import forms_noted
+        from kswap.inference.optimize import optimize_for_inference
+        from kswap.inference.store import forms_noted
 
         target = _TARGETS[to]
         forms = forms_noted(directory, target, inputs[0].shape) if autotune else None

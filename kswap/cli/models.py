@@ -12,7 +12,7 @@ import click
 from kswap.cli.options import console
 
 if TYPE_CHECKING:
-    from kswap.model_table import ModelRow
+    from kswap.model_table.table import ModelRow
 
 
 _ORDERS: dict[str, Callable[[ModelRow], Any]] = {
@@ -37,7 +37,8 @@ def models(pattern: str | None, refresh: bool, sweep: Path | None, sort: str, fo
     The share is that of the parameters in dense 1x1 convolutions; ratio is parameters after / before at
     Ch=16 (v2), as `kswap sweep` found it. PATTERN is a glob (resnet*) or a part of the name.
     """
-    from kswap.model_table import matching, merged, read_rows, read_table, write_table
+    from kswap.model_table.sweep_row import read_rows
+    from kswap.model_table.table import matching, merged, read_table, write_table
 
     table = read_table()
     if sweep is not None:
@@ -63,7 +64,7 @@ def _measured(names: list[str]) -> list[ModelRow]:
     from rich.console import Console
     from rich.progress import track
 
-    from kswap.model_table import measure
+    from kswap.model_table.table import measure
 
     return [measure(name) for name in track(names, "counting", console=Console(stderr=True), transient=True)]
 

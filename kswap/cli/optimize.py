@@ -12,7 +12,7 @@ from kswap.cli.options import RUNTIMES, console, parse_size
 from kswap.cli.pictures import trust_option
 
 if TYPE_CHECKING:
-    from kswap.deploy.saved import Optimized
+    from kswap.inference.store import Optimized
 
 
 @click.command()
@@ -46,7 +46,7 @@ def optimize(
     size = parse_size(input_size)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"optimising for {target}", total=None)
-        from kswap.deploy.saved import optimize_directory
+        from kswap.inference.store import optimize_directory
 
         made = optimize_directory(
             directory,

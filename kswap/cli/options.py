@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Where a model can run. Named here as well as in kswap.deploy.targets, which would import torch for a help text.
+# Where a model can run. Named here as well as in kswap.runtimes.targets, which would import torch for a help text.
 RUNTIMES = ("eager", "inductor", "onnxruntime", "openvino", "cuda")
 
 FORMATS = ("rich", "json", "md", "html", "csv")

@@ -11,12 +11,12 @@ import click
 from kswap.cli.options import parse_size
 
 if TYPE_CHECKING:
-    from kswap.learn.preprocessing import Preprocessing
+    from kswap.data.preprocessing import Preprocessing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 WAYS = ("model", "papers", "imagenet")
-# Named here as well as in kswap.learn.preprocessing, which would import much for a help text.
+# Named here as well as in kswap.data.preprocessing, which would import much for a help text.
 RESIZES = ("cubic", "linear", "nearest", "lanczos")
 
 trust_option = click.option(

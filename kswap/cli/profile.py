@@ -65,12 +65,13 @@ def _measure(name: str, ch: int) -> dict[str, float]:
     import kswap
     from kswap.graph.splice import splice_
     from kswap.nn.init import init_block_
-    from kswap.sources import parse_source
+    from kswap.sources.builders import build
+    from kswap.sources.source import parse_source
 
     source = parse_source(name)
-    empty = _timed(seconds, "build without weights (meta device)", lambda: source.build(meta=True))
+    empty = _timed(seconds, "build without weights (meta device)", lambda: build(source, meta=True))
     _timed(seconds, "plan on the meta device", lambda: kswap.plan(empty, ch=ch))
-    model = _timed(seconds, "build with weights", source.build)
+    model = _timed(seconds, "build with weights", lambda: build(source))
     plan = _timed(seconds, "plan", lambda: kswap.plan(model, ch=ch))
 
     def rewrite() -> None:

@@ -16,7 +16,7 @@ def report(directory: str, format_: str) -> None:
     DIR is a directory that kswap saved, or a JSON report.
     """
     from kswap.report.render import render
-    from kswap.saving import read_report
+    from kswap.saved.directory import read_report
 
     render(read_report(directory), format_, console())
 
@@ -34,6 +34,6 @@ def diff(before: str, after: str, format_: str) -> None:
     """
     from kswap.report.diff import diff_reports
     from kswap.report.render import render_diff
-    from kswap.saving import read_report
+    from kswap.saved.directory import read_report
 
     render_diff(diff_reports(read_report(before), read_report(after)), format_, console())

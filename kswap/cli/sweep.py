@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from kswap.model_table import SweepRow
+    from kswap.model_table.sweep_row import SweepRow
 
 
 @click.command()
@@ -44,9 +44,10 @@ def sweep(
     from small to large: forward, backward, save and load, features_only, and timm's methods. The largest are
     checked without weights. Exit status 1 when a model fails.
     """
-    from kswap.model_table import append_row, matching, read_rows, read_table
-    from kswap.sweep.pool import Limits
-    from kswap.sweep.pool import sweep as rows_of
+    from kswap.coverage.pool import Limits
+    from kswap.coverage.pool import sweep as rows_of
+    from kswap.model_table.sweep_row import append_row, read_rows
+    from kswap.model_table.table import matching, read_table
 
     table = {name: row for name, row in read_table().items() if row.pointwise_convolutions}
     names = sorted(matching(table, pattern), key=lambda name: table[name].params)

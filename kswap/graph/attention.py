@@ -9,7 +9,7 @@ from collections.abc import Iterator, Set
 import torch
 from torch import fx
 
-from kswap.graph.flow import Flow
+from kswap.graph.reachability import Flow
 
 aten = torch.ops.aten
 

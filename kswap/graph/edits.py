@@ -9,7 +9,7 @@ from torch import nn
 
 from kswap.errors import PlanError
 from kswap.graph.observe import Observation
-from kswap.nn.kinds import BY_NAME, is_activation
+from kswap.nn.norms_and_activations import BY_NAME, is_activation
 from kswap.planner.edits import ACTIVATION, STRIDE, Edit
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import Tensor, fx, nn
 
 from kswap.graph.attention import attention_roles
-from kswap.graph.chains import Chains
+from kswap.graph.conv_norm_act import Chains
 from kswap.graph.observe import ModuleRecord, Observation
 from kswap.nn.pointwise import (
     channels_of,
@@ -17,7 +17,7 @@ from kswap.nn.pointwise import (
     stride_of,
     why_not_replaced,
 )
-from kswap.sites import Follower, Site
+from kswap.planner.sites import AbsorbedLayer, Site
 
 
 def is_pointwise(module: nn.Module) -> bool:
@@ -85,7 +85,7 @@ class _Places:
                 if parameter is not None:
                     self.holders.setdefault(id(parameter), []).append(name)
 
-    def keep(self, name: str, module: nn.Module, record: ModuleRecord) -> str | None:
+    def keep_reason(self, name: str, module: nn.Module, record: ModuleRecord) -> str | None:
         """Why the layer must stay, in any case."""
         parent = self.recorded.modules.get(name.rpartition(".")[0])
         others = {other for p in module.parameters(recurse=False) for other in self.holders[id(p)]} - {name}
@@ -103,7 +103,7 @@ class _Places:
             return "not called in the forward pass"
         return why_not_replaced(module)
 
-    def on_request(self, name: str, module: nn.Module) -> str | None:
+    def opt_in_reason(self, name: str, module: nn.Module) -> str | None:
         """Why a linear layer stays unless a rule names it."""
         if kind_of(module) != "linear":
             return None
@@ -116,8 +116,8 @@ class _Places:
             return "it embeds the model's input; a rule can ask for it"
         return None
 
-    def role(self, name: str, module: nn.Module, record: ModuleRecord, activation: Follower | None) -> str:
-        """One of :data:`kswap.sites.ROLES`."""
+    def role(self, name: str, module: nn.Module, record: ModuleRecord, activation: AbsorbedLayer | None) -> str:
+        """One of :data:`kswap.planner.sites.ROLES`."""
         in_channels, out_channels = channels_of(module)
         if name in self.classifiers or name in self.predictions:
             return "classifier"
@@ -149,14 +149,14 @@ def find_sites(
         weight = module.weight
         assert isinstance(weight, Tensor)
         record = observation.records.get(name, ModuleRecord())
-        keep = places.keep(name, module, record)
-        norm = activation = broken = None
-        if keep is None:
+        keep_reason = places.keep_reason(name, module, record)
+        norm = activation = chain_break = None
+        if keep_reason is None:
             chains = traced if name in traced.nodes else recorded
             if record.calls > 1 or chains.calls[name] > 1:
-                broken = f"called {max(record.calls, chains.calls[name])} times"
+                chain_break = f"called {max(record.calls, chains.calls[name])} times"
             elif name in chains.nodes:
-                norm, activation, broken = chains.follow(name)
+                norm, activation, chain_break = chains.follow(name)
         sites.append(
             Site(
                 name=name,
@@ -171,11 +171,11 @@ def find_sites(
                 calls=record.calls,
                 norm=norm,
                 activation=activation,
-                keep=keep,
-                broken=broken,
+                keep_reason=keep_reason,
+                chain_break=chain_break,
                 filter_params=filter_params(module),
                 fewest_inputs=fewest_inputs(module),
-                on_request=places.on_request(name, module) if keep is None else None,
+                opt_in_reason=places.opt_in_reason(name, module) if keep_reason is None else None,
             )
         )
     return tuple(sites)

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.nn.grouped import GroupedPointwise
-from kswap.nn.kinds import is_activation, is_norm
+from kswap.nn.norms_and_activations import is_activation, is_norm
 from kswap.nn.pointwise import GroupedLinear
 
 aten = torch.ops.aten

@@ -9,7 +9,7 @@ from torch import nn
 
 from kswap.errors import PlanError
 from kswap.nn.block import Absorbed, PointwiseBlock
-from kswap.nn.kinds import BY_NAME, is_activation, is_norm
+from kswap.nn.norms_and_activations import BY_NAME, is_activation, is_norm
 from kswap.nn.pointwise import channels_of, kind_of, why_not_replaced
 from kswap.planner.plan import Plan, SitePlan
 

@@ -13,7 +13,7 @@ from torch import fx, nn
 from kswap.errors import KswapError
 from kswap.graph.clone import full_clone, meta_clone
 from kswap.nn.grouped import GroupedPointwise, Interleave
-from kswap.nn.kinds import is_activation, is_norm
+from kswap.nn.norms_and_activations import is_activation, is_norm
 from kswap.nn.pointwise import kind_of
 
 MODE = "kswap_training_mode"

@@ -18,7 +18,7 @@ _MOST_LAYERS = 20_000
 _MOST_NUMBERS = 2**28
 _MOST_ATTRIBUTES = 1000
 
-# Keras' words for activations, in lower case and without underscores, and ours (kswap.nn.kinds.BY_NAME).
+# Keras' words for activations, in lower case and without underscores, and ours.
 _ACTIVATIONS = {
     "swish": "silu",
     "silu": "silu",

@@ -10,10 +10,10 @@ from torch import nn
 from kswap.errors import SavedError
 from kswap.keras.checkpoint import Checkpoint, read_checkpoint
 from kswap.keras.networks import load_network_
-from kswap.nn.kinds import BY_NAME
+from kswap.nn.norms_and_activations import BY_NAME
 
 if TYPE_CHECKING:
-    from kswap.conversion import Conversion
+    from kswap.converted import Conversion
     from kswap.papers.recipes import Variant
 
 

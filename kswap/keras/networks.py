@@ -10,7 +10,7 @@ from kswap.errors import SavedError
 from kswap.keras.names import BlockPart, recounted
 from kswap.keras.weights import Arrays, Assignment, block_assignment, layer_assignment, load_, part_named, parts_of
 from kswap.nn.block import PointwiseBlock
-from kswap.papers.network import AuthorsNames, PaperNetwork
+from kswap.zoo.network import AuthorsNames, PaperNetwork
 
 
 def network_assignment(model: nn.Module, names: AuthorsNames, layers: Mapping[str, Arrays], scheme: str) -> Assignment:

@@ -48,7 +48,7 @@ class SweepRow:
 
     @property
     def passed(self) -> bool:
-        """Converted, or left for a reason, with nothing amiss."""
+        """Converted, or left for a reason, with nothing differences."""
         return not self.error and not self.drop_in.startswith("no:") and not self.features_only.startswith("no:")
 
     def to_json(self) -> dict[str, str | int]:

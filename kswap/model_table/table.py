@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kswap.errors import ModelError, nearest
 from kswap.model_table.sweep_row import COLUMNS, SweepRow
+from kswap.sources.builders import build
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,9 +104,9 @@ def pointwise_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
 
 def measure(name: str) -> ModelRow:
     """Build a timm model on the meta device, without weights, and count. Raises :class:`ModelError`."""
-    from kswap.sources import parse_source
+    from kswap.sources.source import parse_source
 
-    model = parse_source(name).build(meta=True)
+    model = build(parse_source(name), meta=True)
     convolutions = pointwise_convolutions(model).values()
     return ModelRow(
         name,

@@ -4,7 +4,7 @@ A grouped layer as it stands reads slices of its input, repeats channels and con
 passes of these give gradients in another memory format, which every operator below then has to convert. The
 modules here hold no parameters: they lay the compact weights of a grouped layer out for fewer and larger groups,
 and know the gradients of slice, concatenation and interleave. What they save is time in training; which number
-of groups is quickest is for :mod:`kswap.deploy.training` to find.
+of groups is quickest is for :mod:`kswap.training.optimize` to find.
 """
 
 from __future__ import annotations
@@ -288,13 +288,13 @@ class GroupedComputation(nn.Module):
                        _laid_out([weights[1]], [self.second_cells], self.shapes[1])]  # fmt: skip
         else:
             weights = [_laid_out(weights, [self.first_cells, self.second_cells], self.shapes[0])]
-            biases = [self._joined(biases)]
+            biases = [self._concat_channels(biases)]
         out = self._convolved(x, weights, biases)
         if self.rows is None or self.filter_of is None:
             return out
         return _reorder(out, self.rows, self.filter_of)
 
-    def _joined(self, biases: Sequence[Tensor | None]) -> Tensor | None:
+    def _concat_channels(self, biases: Sequence[Tensor | None]) -> Tensor | None:
         found = [bias for bias in biases if bias is not None]
         if not found:
             return None

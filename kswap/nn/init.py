@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kswap.nn.block import PointwiseBlock
-from kswap.nn.kinds import is_norm
+from kswap.nn.norms_and_activations import is_norm
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ def _is_transposed_linear(module: nn.Module) -> bool:
 
 
 def kind_of(module: nn.Module) -> str | None:
-    """The kind of a dense pointwise layer, one of :data:`kswap.sites.KINDS`; ``None`` for all else.
+    """The kind of a dense pointwise layer, one of :data:`kswap.planner.sites.KINDS`; ``None`` for all else.
 
     >>> kind_of(nn.Conv2d(8, 8, 1)), kind_of(nn.Linear(8, 8)), kind_of(nn.Conv2d(8, 8, 3))
     ('conv', 'linear', None)

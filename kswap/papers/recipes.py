@@ -13,7 +13,7 @@ from kswap.errors import ModelError, nearest
 from kswap.rules import RuleSet, load_rules
 
 if TYPE_CHECKING:
-    from kswap.conversion import Conversion
+    from kswap.converted import Conversion
     from kswap.planner.plan import Plan
 
 
@@ -61,7 +61,7 @@ class Variant:
     papers, for 32x32 inputs). Without ``second_layer`` it is a "no L" row of Table 5 of the 2022 paper; with
     ``relu``, ReLU takes the place of every swish, as in its ReLU rows.
 
-    >>> from kswap.counting import count_plan
+    >>> from kswap.planner.counting import count_plan
     >>> variant = Variant(recipe("kmobilenet"), ch=32, num_classes=10)
     >>> variant.scheme, count_plan(variant.plan()).trainable_params
     ('v1', 403018)

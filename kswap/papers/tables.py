@@ -142,7 +142,7 @@ def published_rows(part: str | None = None) -> tuple[PublishedRow, ...]:
 def figures_of(row: PublishedRow) -> Figures:
     """What our network (or single layer) of the row has. Nothing is built."""
     from kswap.conversion import plan
-    from kswap.counting import count_plan
+    from kswap.planner.counting import count_plan
 
     if row.layer:
         return Figures(plan_layer(*row.layer, row.ch or 16, row.scheme or "v2").weights)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from kswap.errors import PlanError
-from kswap.sites import check_fields
+from kswap.planner.sites import check_fields
 
 # Activations that rules may ask for, with the multiplications per element that the papers' count gives them.
 ACTIVATIONS = {

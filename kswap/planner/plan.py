@@ -12,7 +12,7 @@ from kswap.errors import PlanError, nearest
 from kswap.planner.edits import ACTIVATIONS, Edit
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.schemes import LayerPlan, check_ch, check_scheme, plan_layer
-from kswap.sites import SITE_KEYS, Site, check_fields
+from kswap.planner.sites import SITE_KEYS, Site, check_fields
 
 FORMAT = 1
 PLACEMENTS = ("absorbed", "linear")
@@ -26,7 +26,7 @@ _SITE_PLAN_KEYS = (
 
 @dataclass(frozen=True)
 class Counts:
-    """Totals of a whole model. ``operations`` is twice the papers' computations (see :mod:`kswap.counting`)."""
+    """Totals of a whole model. ``operations`` is twice the papers' computations (see :mod:`kswap.planner.counting`)."""
 
     params: int
     trainable_params: int
@@ -82,7 +82,7 @@ class SitePlan:
             raise PlanError(f"action of site '{self.name}' must be 'replace' or 'keep', not {self.action!r}")
         if self.action == "replace" and self.layer.k is None:
             raise PlanError(f"site '{self.name}' cannot be replaced: {self.layer.reason}")
-        obstacle = self.site.keep or too_narrow(self.site, self.layer)
+        obstacle = self.site.keep_reason or too_narrow(self.site, self.layer)
         if self.action == "replace" and obstacle is not None:
             raise PlanError(f"site '{self.name}' cannot be replaced: {obstacle}")
         if self.placement not in PLACEMENTS:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from kswap.counting import SiteCounts, count_plan, count_site
 from kswap.errors import PlanError, ReportError
+from kswap.planner.counting import SiteCounts, count_plan, count_site
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.plan import Plan, SitePlan
-from kswap.sites import check_fields
+from kswap.planner.sites import check_fields
 from kswap.version import __version__
 
 

@@ -29,7 +29,7 @@ The head may also exchange activations over the whole network, by class: ``swap_
 
 * ``name``: the exact qualified name; a glob if it holds ``*``, ``?`` or ``[`` (``*`` runs over dots as well);
   a regular expression that fits the whole name if it starts with ``re:``.
-* ``role``: one of :data:`kswap.sites.ROLES`; ``type``: the class name of the layer, ``Conv2d`` or ``Linear``.
+* ``role``: one of :data:`kswap.planner.sites.ROLES`; ``type``: the class name of the layer, ``Conv2d`` or ``Linear``.
 * ``in_channels``, ``out_channels``: a number, or ``{ min = 64, max = 512 }``, both ends included.
 
 A rule sets one or more of ``keep`` (``true`` keeps the layer; ``false`` takes back what a less specific rule
@@ -46,7 +46,7 @@ reason that readers are shown.
 What the structure of the model keeps (the classifier, for instance) no rule can release. A rule that matched
 nothing is reported by :func:`unused`; an unknown key is a :class:`kswap.errors.RuleError`.
 
->>> from kswap.sites import Site
+>>> from kswap.planner.sites import Site
 >>> rules = load_rules({"rule": [{"match": {"name": "blocks.*"}, "ch": 32}]})
 >>> decide(rules, Site("blocks.0.conv", 64, 64), ch=16, scheme="v2").ch
 32

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kswap.planner.sites import Site
 from kswap.rules.matching import REGEX_PREFIX, Range, Specificity, names
 from kswap.rules.ruleset import Rule, RuleSet, rule_label
-from kswap.sites import Site
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Decision:
 def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
     """What ``rules`` say about ``site``; ``ch`` and ``scheme`` are the caller's, for what nobody else sets.
 
-    The precedence is that of :mod:`kswap.rules`. A site that its structure keeps (``site.keep``) stays kept; one
-    that stays unless it is asked for (``site.on_request``) needs a rule that matches by name or role.
+    The precedence is that of :mod:`kswap.rules`. A site that its structure keeps (``site.keep_reason``) stays kept; one
+    that stays unless it is asked for (``site.opt_in_reason``) needs a rule that matches by name or role.
 
     >>> from kswap.rules import load_rules
     >>> rules = load_rules({"rule": [{"match": {"role": "projection"}, "keep": True, "why": "thin already"}]})
@@ -49,10 +49,10 @@ def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
         key: index
         for _, index in ranked
         for key in rules.rules[index].settings.stated
-        if key != "keep" or site.on_request is None or _asks_for(rules.rules[index])
+        if key != "keep" or site.opt_in_reason is None or _asks_for(rules.rules[index])
     }
     chosen: dict[str, Any] = {
-        "keep": site.on_request is not None,
+        "keep": site.opt_in_reason is not None,
         "scheme": scheme,
         "ch": ch,
         "second_layer": True,
@@ -64,11 +64,11 @@ def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
     reasons = [rules.rules[index].why for index in sorted(set(decider.values()))]
     why = "; ".join(reason for reason in reasons if reason) or None
     if chosen["keep"] and "keep" not in decider:
-        why = site.on_request
+        why = site.opt_in_reason
     elif chosen["keep"]:
         why = rules.rules[decider["keep"]].why or f"kept by rule {decider['keep'] + 1} of {rules.name}"
-    if site.keep is not None:
-        chosen["keep"], why = True, site.keep
+    if site.keep_reason is not None:
+        chosen["keep"], why = True, site.keep_reason
     return Decision(why=why, matched=tuple(sorted(index for _, index in ranked)), **chosen)
 
 

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from kswap.errors import RuleError
+from kswap.planner.sites import ROLES, Site
 from kswap.rules.checking import check_table, check_text, check_word
-from kswap.sites import ROLES, Site
 
 REGEX_PREFIX = "re:"
 

@@ -10,9 +10,9 @@ from kswap.errors import PlanError, RuleError
 from kswap.planner.edits import ACTIVATIONS
 from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES, check_ch
+from kswap.planner.sites import KINDS
 from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
 from kswap.rules.matching import Match
-from kswap.sites import KINDS
 
 DEFAULT_KEYS = ("scheme", "ch", "second_layer", "placement", "activation")
 SETTING_KEYS = ("keep", *DEFAULT_KEYS)

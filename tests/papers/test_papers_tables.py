@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from kswap.cli.main import main
-from kswap.counting import count_plan
 from kswap.papers import tables
 from kswap.papers.recipes import RECIPES, Variant, recipe
 from kswap.papers.tables import CheckedRow, Figures, PublishedRow, check, published_rows
+from kswap.planner.counting import count_plan
 
 # Of the authors' code: trainable parameters and computations, where no table prints the latter.
 AUTHORS = {

@@ -1,0 +1,1 @@
+"""Original and rewritten model side by side: time, memory, bytes."""

@@ -1,0 +1,43 @@
+"""A converted model with its plan and report, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from torch import fx, nn
+
+from kswap.graph.tracer import graph_module
+from kswap.planner.plan import Plan
+from kswap.report.report import Report
+from kswap.saved.directory import save
+from kswap.sources.source import Source
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model with its plan and report.
+
+    ``model`` is of the same class as the original and has its methods. ``source`` says where the original
+    came from, ``base_hash`` is the hash of the structure of its state.
+    """
+
+    model: nn.Module
+    plan: Plan
+    report: Report
+    source: Source
+    base_hash: str
+    inputs: int = field(default=1, repr=False)
+
+    @cached_property
+    def graph_module(self) -> fx.GraphModule:
+        """The spliced graph over the same parameters, with K, interleave, L and sum as nodes.
+
+        Raises :class:`kswap.graph.tracer.TraceError` where torch.fx cannot trace the model.
+        """
+        return graph_module(self.model, self.inputs)
+
+    def save(self, directory: str | Path, force: bool = False) -> Path:
+        """Write weights, plan and reports into ``directory``; see :func:`kswap.saved.directory.save`."""
+        return save(self.model, self.plan, self.report, self.source, self.base_hash, directory, force=force)

@@ -1,0 +1,123 @@
+"""Norms folded into the layers before them, over a whole model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
+
+from kswap.graph.conv_norm_act import Chains
+from kswap.graph.observe import observe
+from kswap.nn.affine_norm import scale_and_shift, split_norm
+from kswap.nn.pointwise import standardises
+
+_PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+def fold_norms_(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[str, ...]:
+    """Fold every batch norm of ``model``, in eval mode, into the convolution or linear layer before it.
+
+    In place; gives the names of the norms that went. A norm stays where its input has other users, where it or
+    the layer is called several times, and where weights are shared or read elsewhere.
+    """
+    observation = observe(model, inputs)
+    chains = Chains(model, observation.graph, observation)
+    holders = Counter(id(p) for m in model.modules() for p in m._parameters.values() if p is not None)
+    folded = []
+    for name, layer in list(model.named_modules()):
+        shared = any(holders[id(p)] > 1 for p in layer.parameters(recurse=False))
+        if not _is_plain(layer) or name not in chains.nodes or shared or chains.why_not_free(name):
+            continue
+        norm, _, _ = chains.follow(name)
+        if norm is None:
+            continue
+        core, rest = split_norm(model.get_submodule(norm.name))
+        if core is not None:
+            _scale_(layer, core)
+            model.set_submodule(norm.name, rest or nn.Identity())
+            folded.append(norm.name)
+    return tuple(folded)
+
+
+@cache
+def _plain_forwards() -> tuple[object, ...]:
+    from timm.layers.conv2d_same import Conv2dSame
+
+    return (*(kind.forward for kind in _PLAIN), Conv2dSame.forward)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether scaling the filters of ``layer`` one by one scales its outputs, and nothing else."""
+    own = "forward" in vars(layer) or parametrize.is_parametrized(layer)
+    if own or not isinstance(layer, _PLAIN) or type(layer).forward not in _plain_forwards():
+        return False
+    return isinstance(layer, nn.Linear) or any(
+        type(layer)._conv_forward is kind._conv_forward for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    )
+
+
+@torch.no_grad()
+def _scale_(layer: nn.Module, norm: nn.Module) -> None:
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor)
+    scale, shift = scale_and_shift(norm, len(weight))
+    if isinstance(bias, Tensor):
+        shift = shift + bias.cpu().double() * scale
+    scaled = weight.cpu().double() * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    layer.weight = nn.Parameter(scaled.to(weight), requires_grad=False)
+    layer.bias = nn.Parameter(shift.to(weight), requires_grad=False)
+
+
+class _Caught(TorchFunctionMode):
+    """Notes the weight with which a convolution is called."""
+
+    weight: Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.conv2d:
+            self.weight = args[1]
+        return func(*args, **(kwargs or {}))
+
+
+def standardise_once_(model: nn.Module) -> tuple[str, ...]:
+    """Weight-standardised convolutions become plain ones with the weight that they compute at each call.
+
+    In place, in eval mode; gives their names.
+    """
+    names = tuple(name for name, module in model.named_modules() if standardises(module))
+    for name in names:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, _standardised(layer))
+    return names
+
+
+@torch.no_grad()
+def _standardised(layer: nn.Module) -> nn.Conv2d:
+    from timm.layers.conv2d_same import Conv2dSame
+
+    assert isinstance(layer, nn.Conv2d)
+    side = max(k * d for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
+    with _Caught() as caught:
+        layer(layer.weight.new_zeros(1, layer.in_channels, side, side))
+    assert caught.weight is not None
+    sizes: dict[str, Any] = {
+        name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "groups")
+    }
+    plain: nn.Conv2d = (Conv2dSame if getattr(layer, "same_pad", False) else nn.Conv2d)(
+        layer.in_channels,
+        layer.out_channels,
+        **sizes,
+        bias=layer.bias is not None,
+        device=layer.weight.device,
+        dtype=layer.weight.dtype,
+    )
+    plain.weight.copy_(caught.weight)
+    if plain.bias is not None and layer.bias is not None:
+        plain.bias.copy_(layer.bias)
+    return plain.eval().requires_grad_(False)

@@ -1,0 +1,134 @@
+"""The forms of an optimised model, kept beside its compact weights: ``optimized.json`` in a saved directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kswap.converted import Conversion
+from kswap.errors import DeployError, nearest
+from kswap.inference.block_tuning import Watcher
+from kswap.inference.optimize import optimize_for_inference
+from kswap.inference.record import Optimization
+from kswap.loading import load
+from kswap.runtimes.targets import TARGETS, check_target
+from kswap.saved.files import OPTIMIZED, PLAN, inside, read_json, write_text
+from kswap.version import __version__
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """A saved conversion, and the same model optimised."""
+
+    conversion: Conversion
+    model: nn.Module
+
+    @property
+    def optimization(self) -> Optimization:
+        found = self.model.optimization
+        assert isinstance(found, Optimization)
+        return found
+
+
+def optimize_directory(
+    directory: str | Path,
+    target: str = "eager",
+    batch: int = 1,
+    input_size: tuple[int, ...] | None = None,
+    autotune: bool = True,
+    threads: int | None = None,
+    trust_source: bool = False,
+    watch: Watcher | None = None,
+) -> Optimized:
+    """Optimise a saved conversion for ``target``, and note the forms in its directory.
+
+    The weights on disk stay the compact ones; :func:`load_optimized` builds the same quick model from them. One
+    record a target: a later run replaces it. Raises :class:`kswap.errors.DeployError` and
+    :class:`kswap.errors.SavedError`.
+    """
+    check_target(target)
+    conversion = load(directory, device=_device(target), trust_source=trust_source)
+    example = _example(conversion, batch, input_size)
+    quick = optimize_for_inference(conversion.model, example, target, autotune, threads, watch=watch)
+    made = Optimized(conversion, quick)
+    records = {**read_optimizations(directory), target: made.optimization}
+    saved = {
+        "format": FORMAT,
+        "kswap": __version__,
+        "weights_sha256": _hash(directory),
+        "targets": {name: record.to_json() for name, record in records.items()},
+    }
+    write_text(Path(directory) / OPTIMIZED, json.dumps(saved, indent=1))
+    return made
+
+
+def read_optimizations(directory: str | Path) -> dict[str, Optimization]:
+    """The records in a saved directory by target; empty where it was never optimised, or its weights are new.
+
+    Raises :class:`kswap.errors.SavedError` and :class:`kswap.errors.DeployError` for damaged files.
+    """
+    if not (Path(directory) / OPTIMIZED).exists():
+        return {}
+    path = inside(Path(directory), OPTIMIZED)
+    data = read_json(path)
+    known = isinstance(data, dict) and data.get("format") == FORMAT and isinstance(data.get("targets"), dict)
+    if not known:
+        raise DeployError(f"{path} is damaged or of another version of kswap: remove it, and optimise again")
+    if data.get("weights_sha256") != _hash(directory):
+        return {}
+    return {name: Optimization.from_json(record) for name, record in data["targets"].items() if name in TARGETS}
+
+
+def forms_noted(directory: str | Path, target: str, shape: Sequence[int]) -> dict[str, str] | None:
+    """The forms that were noted for ``target`` and an input of exactly this shape; ``None`` where there are none.
+
+    Raises as :func:`read_optimizations` does.
+    """
+    record = read_optimizations(directory).get(target)
+    return record.forms if record is not None and record.input_shape == tuple(shape) else None
+
+
+def load_optimized(
+    directory: str | Path, target: str = "eager", trust_source: bool = False, device: str | None = None
+) -> nn.Module:
+    """The model of a directory that :func:`optimize_directory` noted forms in, built from its compact weights.
+
+    Nothing is measured again. Raises :class:`kswap.errors.DeployError` where the directory was not optimised for
+    ``target``.
+    """
+    records = read_optimizations(directory)
+    if target not in records:
+        has = f"for {', '.join(records)} only" if records else "yet"
+        hint = nearest(target, TARGETS) if target not in TARGETS else ""
+        raise DeployError(
+            f"{directory} was not optimised {has}{hint}: run `kswap optimize {directory} --target {target}` first"
+        )
+    conversion = load(directory, device=device or _device(target), trust_source=trust_source)
+    record = records[target]
+    example = _example(conversion, record.input_shape[0], record.input_shape[1:])
+    return optimize_for_inference(
+        conversion.model, example, target, autotune=False, threads=record.threads, forms=record.forms
+    )
+
+
+def _device(target: str) -> str:
+    return "cuda" if target == "cuda" else "cpu"
+
+
+def _example(conversion: Conversion, batch: int, size: tuple[int, ...] | None) -> torch.Tensor:
+    own = conversion.plan.input_size
+    shape = own if size is None else size if len(size) == len(own) else (own[0], *size)
+    device = next(conversion.model.parameters()).device
+    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def _hash(directory: str | Path) -> Any:
+    return read_json(inside(Path(directory), PLAN)).get("weights_sha256")

@@ -1,0 +1,87 @@
+"""What a planned site costs before and after, in closed form: parameters, MACs and the papers' operations.
+
+* **Parameters** of a site are all that the block holds (weights, biases, gains, norms) against all it replaces.
+* A **MAC** is one multiply-accumulate of a convolution or matrix product.
+* **Computations** are the count that the papers print: half the number of *operations*, where a
+  multiply-accumulate is two operations, a bias addition one per element, a multiplication one per element,
+  pooling as many as it reads, softmax five per element; additions, norms, sigmoid and ReLU are not counted.
+
+All figures are for batch 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.plan import Counts, Plan, SitePlan
+from kswap.planner.sites import AbsorbedLayer
+
+
+@dataclass(frozen=True)
+class SiteCounts:
+    """Before and after of one site; ``operations`` is twice the papers' computations."""
+
+    before: Counts
+    after: Counts
+
+
+def _absorbed(plan: SitePlan) -> tuple[AbsorbedLayer | None, AbsorbedLayer | None]:
+    """Norm and activation as the block holds them (a new activation from the rules has no parameters)."""
+    norm = plan.site.norm if plan.absorbs_norm else None
+    activation = plan.site.activation if plan.absorbs_activation else None
+    if activation and plan.activation:
+        elements = plan.site.positions * plan.site.out_channels
+        activation = AbsorbedLayer(activation.name, plan.activation, operations=ACTIVATIONS[plan.activation] * elements)
+    return norm, activation
+
+
+def _counts(plan: SitePlan, weights: int, layers: int, followers: tuple[AbsorbedLayer | None, ...]) -> Counts:
+    site = plan.site
+    biases = site.out_channels * layers if site.bias else 0
+    present = [follower for follower in followers if follower is not None]
+    gains = site.out_channels * layers * site.filter_params
+    own = weights + biases + gains
+    return Counts(
+        params=own + layers * sum(f.params for f in present),
+        trainable_params=(own if site.trainable else 0) + layers * sum(f.trainable_params for f in present),
+        macs=weights * site.positions,
+        operations=(2 * weights + biases) * site.positions
+        + gains * site.calls
+        + layers * sum(f.operations for f in present),
+    )
+
+
+def count_site(plan: SitePlan) -> SiteCounts:
+    """Counts of all that the site's block replaces, and of the block. Equal when the site is kept.
+
+    >>> from kswap.planner.schemes import plan_layer
+    >>> from kswap.planner.sites import Site
+    >>> layer = plan_layer(1152, 320, ch=16)
+    >>> plan = SitePlan(Site("head", 1152, 320, positions=49), layer, "replace", layer.reason)
+    >>> count_site(plan).before.params, count_site(plan).after.params, count_site(plan).after.macs
+    (368640, 10240, 501760)
+    """
+    norm, activation = plan.site.norm, plan.site.activation
+    gone = (
+        norm if plan.absorbs_norm else None,
+        activation if plan.absorbs_activation and activation and not activation.stays else None,
+    )
+    before = _counts(plan, plan.layer.dense_weights, 1, gone)
+    if not plan.replaced:
+        return SiteCounts(before, before)
+    return SiteCounts(before, _counts(plan, plan.layer.weights, 2 if plan.layer.l else 1, _absorbed(plan)))
+
+
+def count_plan(plan: Plan) -> Counts:
+    """Counts of the whole converted model: the original's, with every replaced site exchanged."""
+    total = plan.before
+    for site_plan in plan.replaced:
+        site = count_site(site_plan)
+        total = Counts(
+            params=total.params + site.after.params - site.before.params,
+            trainable_params=total.trainable_params + site.after.trainable_params - site.before.trainable_params,
+            macs=total.macs + site.after.macs - site.before.macs,
+            operations=total.operations + site.after.operations - site.before.operations,
+        )
+    return total

@@ -1,0 +1,130 @@
+"""What a site is: one pointwise layer of a model, with the norm and activation that follow it.
+
+A site is a plain value. The graph rooms make it, rules and planner read it, the splice finds its modules
+again by their qualified names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from kswap.errors import PlanError
+
+ROLES = ("classifier", "fused-qkv", "attention", "squeeze-excite", "expansion", "projection", "pointwise")
+
+# What computes the same map: a 1x1 Conv2d, a Linear, and Conv1d and Conv3d with kernel 1.
+KINDS = ("conv", "linear", "conv1d", "conv3d")
+
+
+@dataclass(frozen=True)
+class AbsorbedLayer:
+    """A norm or an activation behind a pointwise layer.
+
+    ``name`` is its qualified name, or ``""`` for a function such as ``F.relu``. ``operations`` are the
+    operations that it costs at batch 1, as the papers count them (see :mod:`kswap.planner.counting`). ``stays`` says
+    that the block takes a copy and the call in the model remains (a shared or functional ReLU, which changes
+    nothing when it is applied a second time).
+    """
+
+    name: str
+    type: str
+    params: int = 0
+    trainable_params: int = 0
+    operations: int = 0
+    stays: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "a norm or activation of the plan")
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One pointwise layer: a 1x1 convolution, or a layer that computes the same map.
+
+    ``positions`` is the number of output positions (height x width, or what a linear layer has in their place,
+    summed over all calls) at batch 1. ``keep_reason`` is the structural reason why this layer cannot or must not be
+    replaced, else ``None``. ``chain_break`` says why norm or activation are not taken into the block where the chain
+    ends early. ``filter_params`` are the parameters of each filter beside weight and bias (the gain of a
+    weight-standardised one), each multiplied once in a call; ``fewest_inputs`` is how many inputs a group of
+    this kind of layer needs. ``opt_in_reason`` is the reason why it stays unless a rule asks for it, by name or by
+    role, with ``keep = false``.
+    """
+
+    name: str
+    in_channels: int
+    out_channels: int
+    stride: int = 1
+    bias: bool = False
+    trainable: bool = True
+    type: str = "Conv2d"
+    role: str = "pointwise"
+    positions: int = 1
+    calls: int = 1
+    norm: AbsorbedLayer | None = None
+    activation: AbsorbedLayer | None = None
+    keep_reason: str | None = None
+    chain_break: str | None = None
+    filter_params: int = 0
+    fewest_inputs: int = 1
+    opt_in_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"site '{self.name}'")
+        if not self.name:
+            raise PlanError("a site has a name")
+        if self.role not in ROLES:
+            raise PlanError(f"unknown role '{self.role}' of site '{self.name}': known are {', '.join(ROLES)}")
+        for label in ("in_channels", "out_channels", "stride"):
+            if getattr(self, label) < 1:
+                raise PlanError(f"{label} of site '{self.name}' must be at least 1, not {getattr(self, label)}")
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        for label in ("norm", "activation"):
+            plain[label] = plain[label].to_json() if plain[label] else None
+        return plain
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Site:
+        """Read what :meth:`to_json` wrote; keys of other values beside it are passed over."""
+        missing = [label for label in ("name", "in_channels", "out_channels") if label not in data]
+        if missing:
+            raise PlanError(f"site '{data.get('name')}' of the plan lacks {', '.join(missing)}")
+        try:
+            given = {_OLD_KEYS.get(key, key): value for key, value in data.items()}
+            known = {f.name: given[f.name] for f in fields(cls) if f.name in given}
+            for label in ("norm", "activation"):
+                if known.get(label) is not None:
+                    known[label] = AbsorbedLayer(**known[label])
+            return cls(**known)
+        except TypeError as error:
+            raise PlanError(f"a site of the plan cannot be read: {error}") from error
+
+
+# What plans of format 1 called the fields.
+_OLD_KEYS = {"keep": "keep_reason", "broken": "chain_break", "on_request": "opt_in_reason"}
+
+SITE_KEYS = (*(f.name for f in fields(Site)), *_OLD_KEYS)
+
+
+_WORDS = {"int": "a whole number", "str": "text", "bool": "true or false", "None": "null"}
+
+
+def check_fields(value: Any, what: str) -> None:
+    """Refuse a dataclass whose fields are not of the types that it states; whole numbers are not negative.
+
+    Plans come from files that people edit. Raises :class:`PlanError`.
+    """
+    for f in fields(value):
+        found = getattr(value, f.name)
+        kind = "None" if found is None else type(found).__name__
+        allowed = str(f.type).split(" | ")
+        if kind not in allowed:
+            words = " or ".join(_WORDS.get(name, "a table") for name in allowed)
+            raise PlanError(f"{f.name} of {what} must be {words}, not {found!r:.60}")
+        if type(found) is int and found < 0:
+            raise PlanError(f"{f.name} of {what} must not be negative, but is {found}")

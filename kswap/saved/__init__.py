@@ -1,0 +1,1 @@
+"""The files of a saved directory. Nothing in it is ever executed."""

@@ -1,0 +1,373 @@
+"""The benchmark: how it is asked, what it refuses, what it gives. Never that something is faster."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch import nn
+
+import kswap
+from kswap.benchmarks.environment import Machine, keeping_memory, releasing_memory
+from kswap.benchmarks.markdown import render_markdown
+from kswap.benchmarks.memory import peak_memory
+from kswap.benchmarks.model_pair import Pair, Subject, weights_bytes
+from kswap.benchmarks.result import Benchmark
+from kswap.benchmarks.run import Request, bench, chosen_targets, measured
+from kswap.benchmarks.worker import ask
+from kswap.cli import bench as command
+from kswap.cli.main import main
+from kswap.errors import DeployError, ModelError, PlanError, SavedError
+from kswap.runtimes.targets import TARGETS
+
+SMALL = "mobilenetv3_small_050"
+QUICK: dict[str, Any] = {"rounds": 6, "memory": False, "autotune": False, "threads": 1, "progress": False}
+
+
+class Tiny(nn.Module):
+    """Two pointwise convolutions and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 64, 3, stride=2)
+        self.first = nn.Sequential(nn.Conv2d(64, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(128, 64, 1, bias=False), nn.BatchNorm2d(64))
+        self.head = nn.Linear(64, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(self.second(self.first(self.stem(x))).mean((2, 3)))
+        return y
+
+
+def kswap_(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), prog_name="kswap")
+
+
+def refused(*arguments: str) -> str:
+    result = kswap_("bench", *arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def found() -> Benchmark:
+    """Inference and training of a module of our own, at two batches, in this process."""
+    return bench(Tiny(), ch=16, batches=(1, 2), input_size=(16, 16), train=True, **QUICK)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, found: Benchmark) -> list[Request]:
+    """The requests that the command makes, answered without measuring."""
+    requests: list[Request] = []
+
+    def note(request: Request) -> Benchmark:
+        requests.append(request)
+        return found
+
+    monkeypatch.setattr("kswap.benchmarks.run.measured_apart", note)
+    return requests
+
+
+def test_each_batch_has_a_row_for_each_way_of_running(found: Benchmark) -> None:
+    ways = [(row.batch, row.setting) for row in found.rows]
+    each = ["eager", "eager, as converted", "eager, training", "eager, training, as converted"]
+    assert ways == [(batch, setting) for batch in (1, 2) for setting in each]
+    for row in found.rows:
+        assert row.comparison.rounds == 6
+        assert row.comparison.ratio > 0
+        assert (row.model, row.ch, row.device, row.threads) == ("Tiny", 16, "cpu", 1)
+        assert row.seconds_original.q1 <= row.seconds_original.median <= row.seconds_original.q3
+        assert row.memory_original is None
+
+
+def test_larger_batches_are_also_run_in_slices() -> None:
+    rows = bench(Tiny(), batches=(1, 4), input_size=(16, 16), slice=2, **QUICK).rows
+    settings = [(row.batch, row.setting, row.slice) for row in rows]
+    assert settings == [
+        (1, "eager", None),
+        (1, "eager, as converted", None),
+        (4, "eager", None),
+        (4, "eager, as converted", None),
+        (4, "eager, slices of 2", 2),
+    ]
+
+
+def test_sizes_are_of_the_models_that_ran(found: Benchmark) -> None:
+    report = kswap.convert(Tiny(), example_input=torch.zeros(1, 3, 16, 16), seed=0).report
+    for row in found.rows:
+        assert row.params.original == sum(p.numel() for p in Tiny().parameters()) == report.params.before
+        assert row.params.converted == report.params.after
+        assert (row.macs_original, row.macs_converted) == (report.macs.before, report.macs.after)
+        assert row.weights_bytes.converted < row.weights_bytes.original
+        if row.form == "as converted":
+            assert row.params.stored == row.params.converted
+            assert row.weights_bytes.stored == row.weights_bytes.converted
+
+
+def test_weights_are_counted_as_safetensors_hold_them(tmp_path: Path) -> None:
+    from safetensors.torch import save_model
+
+    model = Tiny()
+    tied = nn.ModuleList([model, model.head])
+    save_model(model, str(tmp_path / "a"))
+    header = int.from_bytes((tmp_path / "a").read_bytes()[:8], "little")
+    assert weights_bytes(model) == (tmp_path / "a").stat().st_size - 8 - header
+    assert weights_bytes(tied) == weights_bytes(model)
+
+
+def test_it_comes_back_from_json_as_it_was(found: Benchmark) -> None:
+    text = json.dumps(found.to_json())
+    assert Benchmark.from_json(json.loads(text)) == found
+    row = json.loads(text)["rows"][0]
+    assert {"ratio", "low", "high", "verdict", "aa_low", "aa_high", "seconds", "params", "macs"} <= set(row)
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"machine": {}, "rows": [], "notes": [], "command": ""}, "x"])
+def test_other_json_is_refused(data: Any) -> None:
+    with pytest.raises(DeployError, match="this is no"):
+        Benchmark.from_json(data)
+
+
+def test_the_markdown_is_a_table_and_a_line(found: Benchmark) -> None:
+    lines = render_markdown(found).splitlines()
+    rows = len(found.rows)
+    assert len(lines) == rows + 4
+    assert {line.replace("\\|", "").count("|") for line in lines[: rows + 2]} == {12}
+    assert lines[0].split("|")[5].strip() == "ratio"
+    assert f"**{found.rows[0].comparison.ratio:.2f}**" in lines[2]
+    for said in (found.machine.cpu.split()[0], "1 thread", "torch", kswap.__version__, found.machine.date[:10]):
+        assert said in lines[-1]
+
+
+def test_the_original_is_edited_and_typed_as_the_saved_model_was(tmp_path: Path) -> None:
+    kwargs = {"num_classes": 5, "input_size": (32, 32), "device": "cpu"}
+    conversion = kswap.convert(SMALL, ch=8, skip_strides=1, **kwargs)  # type: ignore[arg-type]
+    conversion.model.half()
+    conversion.save(tmp_path / "saved")
+    pair = Pair.of(Subject(str(tmp_path / "saved"), ch=99))
+    strides = [module.conv_stem.stride for module in (pair.original, pair.converted)]
+    assert strides == [(1, 1), (1, 1)]
+    assert next(pair.original.parameters()).dtype is next(pair.converted.parameters()).dtype is torch.half
+    assert pair.inputs(3)[0].dtype is torch.half
+    assert pair.inputs(3)[0].shape == (3, 3, 32, 32)
+    assert not pair.original.training
+    assert pair.report.ch == 8
+    with pytest.raises(DeployError, match="as it was saved"):
+        Pair.of(Subject(str(tmp_path / "saved"), num_classes=3))
+
+
+def test_a_directory_is_taken_once(tmp_path: Path) -> None:
+    subjects = Request(models=(str(tmp_path), "resnet18"), ch=(16, 32)).subjects
+    assert [(subject.model, subject.ch) for subject in subjects] == [
+        (str(tmp_path), 16),
+        ("resnet18", 16),
+        ("resnet18", 32),
+    ]
+
+
+def test_the_users_modules_and_random_numbers_are_left_alone() -> None:
+    model = Tiny().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.manual_seed(3)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    bench(model, input_size=(16, 16), targets=(), train=True, **{**QUICK, "rounds": 1})
+    assert torch.equal(torch.rand(1), wanted)
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_what_cannot_be_measured_becomes_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kswap.benchmarks.run import bench as module
+
+    real = module.optimize_for_inference
+
+    def some(model: nn.Module, **kwargs: Any) -> nn.Module:
+        if len(kwargs["example_input"][0]) == 2:
+            raise DeployError("too much for this test")
+        return real(model, **kwargs)
+
+    monkeypatch.setattr(module, "optimize_for_inference", some)
+    found = bench(Tiny(), batches=(1, 2), input_size=(16, 16), **{**QUICK, "rounds": 1})
+    assert len(found.rows) == 3
+    assert found.notes == ("Tiny Ch=16 eager batch 2 (optimised) could not be measured: too much for this test",)
+    assert found.notes[0] in found.remarks()
+
+
+def test_the_whole_command_in_processes_of_their_own(tmp_path: Path) -> None:
+    out = tmp_path / "numbers.json"
+    arguments = ["bench", SMALL, "--ch", "16", "--input-size", "32", "--num-classes", "5", "--rounds", "6"]
+    result = kswap_(*arguments, "--threads", "1", "--no-autotune", "--format", "md", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    found = Benchmark.from_json(json.loads(out.read_text()))
+    assert [row.setting for row in found.rows] == ["eager", "eager, as converted"]
+    assert result.stdout == render_markdown(found)
+    assert found.command.startswith(f"kswap bench {SMALL} --ch 16")
+    optimised, plain = found.rows
+    assert (plain.memory_original, plain.memory_rewritten) == (None, None)
+    for peak in (optimised.memory_original, optimised.memory_rewritten):
+        assert peak is not None
+        assert optimised.weights_bytes.converted < peak < 2**28
+    if keeping_memory({}):
+        assert found.machine.keeps_memory
+        assert any("memory is kept between passes" in line for line in found.remarks())
+
+
+def test_a_process_that_fails_gives_its_error_or_its_end() -> None:
+    request = {"request": Request(models=("resnet18",), targets=("egaer",)).to_json(), "progress": False}
+    with pytest.raises(DeployError, match="egaer"):
+        ask("bench", request, os.environ, quiet=True)
+    with pytest.raises(DeployError, match="failed with exit status 1"):
+        ask("memory", {}, os.environ, quiet=True)
+
+
+def test_memory_of_a_module_cannot_be_measured_apart() -> None:
+    with pytest.raises(DeployError, match="give its name or a saved directory"):
+        peak_memory(Subject(Tiny()), "original", 1, "eager", 1, {})
+
+
+def test_environment_variables_of_the_user_stay() -> None:
+    made = keeping_memory({"MALLOC_TOP_PAD_": "7", "HOME": "x"})
+    assert (made["MALLOC_TOP_PAD_"], made["HOME"]) == ("7", "x")
+    assert releasing_memory(made) == {"MALLOC_TOP_PAD_": "7", "HOME": "x"}
+
+
+def test_the_machine_is_described() -> None:
+    here = Machine.here(threads=1)
+    assert here.cpu
+    assert here.versions["torch"] == torch.__version__.partition("+")[0]
+    assert "1 thread," in here.hardware()
+    assert Machine.from_json(json.loads(json.dumps(here.to_json()))) == here
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--batch", "1", "16", "--targets", "eager", "onnxruntime", "resnet50"],
+        ["resnet50", "--batch", "1,16", "--targets", "eager,onnxruntime"],
+        ["--batch", "1", "--targets", "eager", "--targets", "onnxruntime", "--batch", "16", "resnet50"],
+        ["--batch=1", "16", "--targets=eager", "onnxruntime", "--", "resnet50"],
+    ],
+)
+def test_lists_may_be_written_in_three_ways(asked: list[Request], arguments: list[str]) -> None:
+    result = kswap_("bench", *arguments)
+    assert result.exit_code == 0, result.output
+    (request,) = asked
+    assert request.models == ("resnet50",)
+    assert request.batches == (1, 16)
+    assert request.targets == ("eager", "onnxruntime")
+
+
+def test_options_become_the_request(asked: list[Request]) -> None:
+    kswap_("bench", "a", "b", "--ch", "8", "16", "--train", "--no-memory", "--rounds", "9", "--input-size", "32")
+    kswap_("bench", "a", "--train", "--targets", "eager")
+    first, second = asked
+    assert (first.models, first.ch, first.targets, first.train) == (("a", "b"), (8, 16), (), True)
+    assert (first.memory, first.rounds, first.input_size, first.batches) == (False, 9, (32, 32), (1,))
+    assert (second.targets, second.train, second.memory) == (("eager",), True, True)
+    assert first.command == "kswap bench a b --ch 8 16 --train --no-memory --rounds 9 --input-size 32"
+
+
+def test_the_table_in_a_terminal_has_the_ratio_first(asked: list[Request], found: Benchmark) -> None:
+    result = kswap_("bench", "resnet50")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Tiny  Ch=16 v2 3x16x16")
+    assert lines[2].split()[0] == "ratio"
+    assert lines[4].split()[0] == f"{found.rows[0].comparison.ratio:.2f}"
+    assert found.rows[0].comparison.verdict in lines[4]
+    assert found.machine.date in result.stdout
+    assert result.stdout.isascii()
+
+
+def test_json_is_what_was_found(asked: list[Request], found: Benchmark) -> None:
+    assert Benchmark.from_json(json.loads(kswap_("bench", "resnet50", "--format", "json").stdout)) == found
+
+
+def test_wrong_arguments_are_one_line() -> None:
+    assert "x>=1" in refused("resnet50", "--batch", "1", "0")
+    assert "not a valid integer" in refused("resnet50", "--batch", "two")
+    assert "not a valid integer" in refused("resnet50", "--batch", "1", "1.5")
+    assert "onnxruntim" in refused("--targets", "eager", "onnxruntim", "resnet50")
+    assert "is not one of" in refused("resnet50", "--targets", "tensorrt")
+    assert "requires an argument" in refused("resnet50", "--batch")
+    assert "MODEL_OR_DIR" in refused("--batch", "1")
+    assert "is not a size" in refused("resnet50", "--input-size", "big")
+    assert "there is no directory" in refused("resnet50", "--out", "nowhere/at/all.json")
+
+
+def test_no_name_of_a_model_is_taken_for_a_target() -> None:
+    from kswap.model_table.table import read_table
+
+    names = read_table()
+    taken = [name for name in names if command._belongs("--targets", name)]
+    assert taken == []
+
+
+def test_the_commands_targets_are_those_that_there_are() -> None:
+    assert set(command.TARGETS) == {*TARGETS, "all"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "says"),
+    [
+        (Request(models=("resnet5",)), ModelError, "unknown model"),
+        (Request(models=(nn.Sequential(nn.Conv2d(3, 8, 3)),), input_size=(32, 32)), PlanError, "no pointwise"),
+        (Request(models=(SMALL,), targets=("egaer",)), DeployError, "eager"),
+        (Request(models=(SMALL,), targets=("cuda",), device="cpu"), DeployError, "cuda|CUDA"),
+        (Request(models=(SMALL,), device="gpu"), ModelError, "unknown device"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_measuring(
+    request_: Request, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kswap.benchmarks.run.interleaved", lambda *_, **__: pytest.fail("it measured"))
+    with pytest.raises(error, match=says):
+        measured(request_, progress=False)
+
+
+def test_without_a_gpu_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="no CUDA device"):
+        measured(Request(models=(SMALL,), device="cuda"), progress=False)
+
+
+def test_a_directory_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SavedError, match="not a directory that kswap saved"):
+        measured(Request(models=(str(tmp_path),)), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"models": ()}, "name a model"),
+        ({"targets": ()}, "name a target"),
+        ({"batches": (0,)}, "batch must be at least 1"),
+        ({"ch": (0,)}, "ch must be at least 1"),
+        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"seconds": 0}, "seconds must be more than 0"),
+    ],
+)
+def test_requests_without_sense_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(DeployError, match=says):
+        Request(**{"models": ("resnet18",), **wrong})
+
+
+def test_all_means_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_two(target: str) -> None:
+        if target not in ("eager", "openvino"):
+            raise DeployError("not here")
+
+    monkeypatch.setattr("kswap.runtimes.targets.check_target", only_two)
+    assert chosen_targets(["all"], torch.device("cpu")) == ("eager", "openvino")
+    with pytest.raises(DeployError, match="not here"):
+        chosen_targets(["eager", "inductor"], torch.device("cpu"))

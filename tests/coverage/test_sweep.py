@@ -1,0 +1,231 @@
+"""The sweep over timm: a sample in the usual run, all models with ``pytest -m slow tests/test_sweep.py``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+import kswap
+from kswap.cli.main import main
+from kswap.coverage import check as checking
+from kswap.coverage.check import check
+from kswap.coverage.compare import MismatchError, Pair, structure
+from kswap.coverage.drop_in import differences
+from kswap.coverage.pool import Limits, Worker, sweep
+from kswap.coverage.sizes import smallest_size
+from kswap.errors import ModelError
+from kswap.model_table.sweep_row import YES, SweepRow, append_row, read_rows
+from kswap.model_table.table import ModelRow, merged, read_table, write_table
+from kswap.sources.builders import build
+from kswap.sources.source import Source
+
+SAMPLE = (
+    "test_resnet",
+    "test_efficientnet",
+    "test_efficientnet_evos",
+    "test_byobnet",
+    "test_nfnet",
+    "test_maxvit",
+    "edgenext_xx_small",
+    "mobilenetv3_small_050",
+    "regnetx_002",
+    "starnet_s050",
+    "convnext_zepto_rms",
+    "lcnet_035",
+)
+
+
+def kswap_(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, arguments)
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_model_passes(name: str) -> None:
+    row = check(name)
+    assert row.passed, row
+    assert row.checked.startswith("real")
+    assert row.saved == "yes"
+    assert row.drop_in == "yes"
+    assert row.features_only == "yes"
+    assert 0 < row.params_after < row.params_before
+    assert row.macs_after < row.macs_before
+    assert row.replaced + row.kept == read_table()[name].pointwise_convolutions
+
+
+def test_a_large_model_is_checked_without_weights() -> None:
+    row = check("vgg11")
+    assert row.passed, row
+    assert row.checked == "meta"
+    assert row.params_before > 100_000_000
+    assert "nothing to replace" in row.features_only
+    assert row.input_size == "3x224x224"
+
+
+def test_a_model_with_nothing_eligible_has_a_reason() -> None:
+    row = check("test_resnet", ch=512)
+    assert row.passed, row
+    assert "use a smaller ch" in row.note
+    assert (row.replaced, row.kept) == (0, 5)
+    assert row.params_after == row.params_before
+    assert row.checked == "nothing"
+
+
+def test_an_unknown_model_is_a_row_too() -> None:
+    row = check("no_such_model")
+    assert row.error.startswith("build: ModelError: unknown model")
+    assert not row.passed
+
+
+def test_a_fault_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion that forgets what it saved, and one whose blocks get no gradients, do not pass."""
+
+    def forgets(self: kswap.Conversion, directory: str) -> str:
+        raise kswap.KswapError("it is lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kswap.Conversion, "save", forgets)
+        assert check("test_resnet").error == "save and load: KswapError: it is lost"
+    with monkeypatch.context() as patched:
+        patched.setattr(checking, "backward", lambda output: None)
+        assert "gets no finite gradient" in check("test_resnet").error
+
+
+class Two(nn.Module):
+    """A model with some of timm's methods, and one that differs by ``offset``."""
+
+    def __init__(self, offset: int = 0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.num_classes = 4 + offset
+        self.offset = offset
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)[:, self.offset :]
+
+    def get_classifier(self) -> nn.Module:
+        if self.offset:
+            raise RuntimeError("it is gone")
+        return self.conv
+
+
+def test_methods_that_differ_are_named() -> None:
+    source = Source("module", "Two")
+    with torch.device("meta"):
+        original = Two()
+    assert differences(Pair(source, original, Two(), (3, 8, 8)), ()) == []
+    assert differences(Pair(source, original, Two(offset=1), (3, 8, 8)), ()) == [
+        "num_classes differs",
+        "forward_features: MismatchError: gives [(2, 3, 8, 8)], the original [(2, 4, 8, 8)]",
+        "get_classifier: RuntimeError: it is gone",
+    ]
+
+
+def test_structures_are_compared_with_their_nesting() -> None:
+    one, two = torch.zeros(2, 3), torch.zeros(2, 4)
+    assert structure([one, {"a": two}]) == structure([one + 1, {"a": two + 1}])
+    assert structure([one, {"a": two}]) != structure((one, {"a": two}))
+    assert structure([one, {"a": two}]) != structure([one, {"b": two}])
+    assert structure(one) != structure(two)
+    with pytest.raises(MismatchError, match="the original"):
+        Pair(Source("module", "Two"), Two(), Two(1), (3, 8, 8)).same(lambda model, x: model.forward_features(x))
+
+
+def test_the_smallest_input_that_a_model_takes() -> None:
+    def size(name: str) -> tuple[int, ...]:
+        model = build(Source("timm", name), meta=True).eval()
+        return smallest_size(model, kswap.sources.source.input_size_of(model))
+
+    assert size("test_resnet") == (3, 64, 64)
+    assert size("inception_v3") == (3, 96, 96)
+    assert size("test_maxvit") == (3, 160, 160)
+
+
+def test_models_run_in_a_process_of_their_own() -> None:
+    rows = {row.model: row for row in sweep(["test_resnet", "no_such_model"], limits=Limits())}
+    assert rows["test_resnet"].passed
+    assert not rows["no_such_model"].passed
+
+
+def test_a_process_that_hangs_or_dies_does_not_end_the_sweep() -> None:
+    worker = Worker(16, Limits(seconds=0.01))
+    row = worker.check("test_resnet")
+    assert row.error == "not done after 0.01 seconds"
+    worker = Worker(16, Limits(gib=0.05))
+    row = worker.check("test_resnet")
+    assert row.error
+    worker.stop()
+
+
+def test_the_command_writes_rows_and_resumes(tmp_path: Path) -> None:
+    out = tmp_path / "sweep.csv"
+    code, text = kswap_("sweep", "test_[br]*net", "--out", str(out), "--minutes", "0")
+    assert (code, "1 of 2 models" in text, list(read_rows(out))) == (0, True, ["test_byobnet"])
+    out.unlink()
+    append_row(out, SweepRow("test_byobnet", 1, error="it crashed"))
+    append_row(out, SweepRow("test_resnet", 10, 5))
+    code, text = kswap_("sweep", "test_[br]*net", "--out", str(out))
+    assert (code, "exists already" in text) == (2, True)
+    code, text = kswap_("sweep", "test_[br]*net", "--out", str(out), "--resume")
+    assert (code, "2 of 2 models" in text, "1 with faults" in text) == (1, True, True)
+    code, text = kswap_("sweep", "test_[br]*net", "--out", str(out), "--resume", "--again")
+    assert (code, "0 with faults" in text) == (0, True)
+    rows = read_rows(out)
+    assert rows["test_resnet"].params_before == 10
+    assert rows["test_byobnet"].params_before == 456_856
+    code, text = kswap_("models", "test_byobnet", "--sweep", str(out), "--format", "csv")
+    assert read_table(text)["test_byobnet"].sweep == rows["test_byobnet"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("name,params\n", "is not the CSV of a sweep"), ("model,params_after\na,x\n", "cannot be read"), ("", "is not")],
+)
+def test_a_foreign_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=message):
+        read_rows(path)
+    assert kswap_("models", "test_resnet", "--sweep", str(path))[0] == 2
+
+
+def test_the_table_takes_in_a_sweep() -> None:
+    table = {"a": ModelRow("a", 100, 40, 2), "b": ModelRow("b", 10, 0, 0)}
+    found = merged(table, {"a": SweepRow("a", 100, 70, path="fx", drop_in="no: it is late", note='a, "b"')})
+    assert found["b"].sweep is None
+    again = read_table(write_table(found.values()))
+    assert again == found
+    assert again["a"].sweep is not None
+    assert not again["a"].sweep.passed
+
+
+def test_the_table_that_comes_with_kswap_is_whole() -> None:
+    """Every timm model is counted; what was swept agrees with what was counted."""
+    table = read_table()
+    assert len(table) > 1300
+    for name, row in table.items():
+        if row.sweep is not None:
+            assert row.sweep.params_before == row.params, name
+            assert row.pointwise_convolutions, name
+            if not row.sweep.error:
+                assert row.sweep.replaced + row.sweep.kept >= row.pointwise_convolutions, name
+    swept = [row.sweep for row in table.values() if row.pointwise_convolutions]
+    assert len(swept) > 830
+    assert all(row is not None and row.passed and row.drop_in == YES for row in swept)
+
+
+@pytest.mark.slow
+def test_every_timm_model_with_pointwise_convolutions(tmp_path: Path) -> None:
+    """Takes more than an hour on one core. KSWAP_SWEEP names a CSV to resume, and to look at."""
+    out = Path(os.environ.get("KSWAP_SWEEP", tmp_path / "sweep.csv"))
+    code, text = kswap_("sweep", "--out", str(out), *(["--resume", "--again"] if out.exists() else []))
+    failed = [row for row in read_rows(out).values() if not row.passed]
+    assert code == 0, f"{text[-500:]}{failed}"

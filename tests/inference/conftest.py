@@ -1,0 +1,25 @@
+"""What the tests of the deploy room share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from kswap.inference import block_tuning as tuning
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_were() -> Iterator[None]:
+    """A prepared pass sets the threads of the process; other tests compare bit for bit with a fresh process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure forms a few times only: which one is taken does not matter here."""
+    monkeypatch.setattr(tuning, "_SECONDS", 0.005)
+    monkeypatch.setattr(tuning, "_MOST_FORMS_ELSE", 3)

@@ -1,0 +1,316 @@
+"""Optimised models: the same class, the same outputs, plain layers; noted in a directory and built again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+import kswap
+from kswap.cli.main import main
+from kswap.coverage.sizes import smallest_size
+from kswap.errors import DeployError, SavedError
+from kswap.inference.block_tuning import Assignment
+from kswap.inference.folded_block import fold
+from kswap.inference.forms import forms_of
+from kswap.inference.optimize import optimize_for_inference
+from kswap.inference.record import Optimization
+from kswap.inference.store import forms_noted, load_optimized, optimize_directory, read_optimizations
+from kswap.model_table.table import read_table
+from kswap.nn import GroupedPointwise, PointwiseBlock
+from kswap.sources.builders import build
+from kswap.sources.inputs import input_size_of
+from kswap.sources.source import parse_source
+
+SMALL = "mobilenetv3_small_050"
+RELATIVE = 1e-5  # float32, norms folded: each weight is rounded once more
+
+# One of each way of building: squeeze-and-excite, residuals, norms before convolutions, weight standardisation,
+# layer norms, attention, several branches.
+VARIETY = (
+    "test_efficientnet",
+    "test_resnet",
+    "test_nfnet",
+    "convnext_zepto_rms",
+    "test_byobnet",
+    "densenet121",
+    "edgenext_xx_small",
+    "ghostnet_050",
+    "levit_conv_128s",
+    "mobilevit_xxs",
+    "repvit_m1",
+)
+
+
+def trained(model: nn.Module) -> nn.Module:
+    """``model`` in eval mode, with numbers in its norms as training leaves them."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, std=0.1)
+    return model.eval()
+
+
+def tensors(output: object) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+
+
+@torch.no_grad()
+def assert_same(model: nn.Module, quick: nn.Module, x: Tensor) -> None:
+    for wanted, found in zip(tensors(model(x)), tensors(quick(x)), strict=True):
+        assert (wanted - found).abs().max() <= RELATIVE * wanted.abs().max()
+
+
+def size_of(name: str) -> tuple[int, ...]:
+    source = parse_source(name)
+    empty = build(source, meta=True).eval()
+    return smallest_size(empty, input_size_of(empty, source))
+
+
+def small_conversion() -> nn.Module:
+    return trained(kswap.create_model(SMALL, ch=8, num_classes=10, seed=0))
+
+
+@pytest.mark.parametrize("name", VARIETY)
+def test_outputs_stay(name: str) -> None:
+    torch.manual_seed(0)
+    model = trained(kswap.create_model(name, ch=8))
+    x = torch.randn(2, *size_of(name))
+    quick = optimize_for_inference(model, x, autotune=False)
+    assert type(quick) is type(model)
+    assert not any(isinstance(m, PointwiseBlock | GroupedPointwise) for m in quick.modules())
+    assert_same(model, quick, x)
+    assert quick.optimization.error <= RELATIVE
+    assert quick.optimization.params_after == sum(p.numel() for p in quick.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    sorted(name for name, row in read_table().items() if row.pointwise_convolutions and row.params < 12_000_000),
+)
+def test_outputs_stay_in_all_smaller_models(name: str) -> None:
+    torch.manual_seed(0)
+    model = trained(kswap.create_model(name, ch=16))
+    x = torch.randn(2, *size_of(name))
+    quick = optimize_for_inference(model, x, autotune=False)
+    assert type(quick) is type(model)
+    assert quick.optimization.error <= RELATIVE
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_every_form_is_measured_on_the_input_that_counts() -> None:
+    model = small_conversion()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x = torch.randn(2, 3, 64, 64)
+    seen: list[tuple[str, int]] = []
+    quick = optimize_for_inference(model, x, threads=1, watch=lambda name, total: seen.append((name, total)))
+    done = quick.optimization
+    assert done.autotuned
+    assert done.input_shape == (2, 3, 64, 64)
+    assert [name for name, _ in seen] == [layer.name for layer in done.layers]
+    assert {total for _, total in seen} == {len(done.layers)}
+    assert all(layer.form in layer.seconds for layer in done.layers if layer.seconds)
+    assert any(len(layer.seconds) > 1 for layer in done.layers)
+    assert_same(model, quick, x)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert quick.forward_features(x).shape == model.forward_features(x).shape
+
+
+def test_a_model_without_blocks_has_its_norms_folded() -> None:
+    model = trained(timm.create_model("resnet18"))
+    x = torch.randn(1, 3, 64, 64)
+    quick = optimize_for_inference(model, x)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in quick.modules())
+    assert quick.optimization.norms_folded == 20
+    assert quick.optimization.layers == ()
+    assert_same(model, quick, x)
+
+
+class Awkward(nn.Module):
+    """Norms that must stay: behind a sum, shared, after a convolution with two users, or called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.third = nn.Conv2d(8, 8, 1)
+        self.fourth = nn.Conv2d(8, 8, 1)
+        self.sum_norm = nn.BatchNorm2d(8)
+        self.shared = nn.BatchNorm2d(8)
+        self.twice = nn.BatchNorm2d(8)
+        self.plain = nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = self.sum_norm(self.second(x) + x)
+        third = self.third(x)
+        x = self.shared(third) + third
+        return self.twice(self.twice(self.fourth(x)))
+
+
+class Asking(nn.Module):
+    """Asks its layer for stride and dtype before it calls it, as models of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(96, 24, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.layer.stride == (2, 2)
+        assert (self.layer.in_channels, self.layer.out_channels) == (96, 24)
+        return self.layer(x.to(self.layer.weight.dtype)) + (0 if self.layer.bias is None else 1)
+
+
+def test_a_model_may_ask_its_layers_for_their_sizes() -> None:
+    x = torch.randn(1, 96, 4, 4)
+    model = kswap.convert(Asking(), ch=4, example_input=x).model.eval()
+    for form in forms_of(fold(model.layer)):
+        quick = optimize_for_inference(model, x, forms={"layer": form.name})
+        assert_same(model, quick, x)
+
+
+def test_norms_that_have_to_stay_do() -> None:
+    model = trained(Awkward())
+    x = torch.randn(1, 3, 8, 8)
+    quick = optimize_for_inference(model, x, autotune=False)
+    assert quick.optimization.norms_folded == 0
+    assert torch.equal(model(x), quick(x))
+
+
+def test_the_forms_of_an_earlier_run_are_taken() -> None:
+    model, x = small_conversion(), torch.randn(1, 3, 64, 64)
+    first = optimize_for_inference(model, x, autotune=False)
+    again = optimize_for_inference(model, x, forms=first.optimization.forms)
+    assert again.optimization.forms == first.optimization.forms
+    assert torch.equal(first(x), again(x))
+    with pytest.raises(DeployError, match="has no form '7 groups of 9'"):
+        optimize_for_inference(model, x, forms=dict.fromkeys(first.optimization.forms, "7 groups of 9"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_dtype_stays(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Conv2d(96, 40, 1, bias=False), nn.BatchNorm2d(40)).to(dtype)
+    x = torch.randn(1, 96, 4, 4, dtype=dtype)
+    converted = kswap.convert(model, ch=16, example_input=x).model
+    quick = optimize_for_inference(converted, x, autotune=False)
+    assert {p.dtype for p in quick.parameters()} == {dtype}
+    assert quick.optimization.error <= 4 * torch.finfo(dtype).eps
+
+
+def test_wrong_use_is_told_in_a_sentence() -> None:
+    model = small_conversion()
+    with pytest.raises(DeployError, match="did you mean onnxruntime"):
+        optimize_for_inference(model, target="onnxruntim")
+    with pytest.raises(DeployError, match="meta device"):
+        optimize_for_inference(timm.create_model(SMALL).to("meta"))
+    with pytest.raises(DeployError, match="does not run on the example"):
+        optimize_for_inference(model, torch.zeros(1, 5, 64, 64))
+
+
+def test_json_round_trip() -> None:
+    done = optimize_for_inference(small_conversion(), torch.randn(1, 3, 64, 64), autotune=False).optimization
+    assert Optimization.from_json(json.loads(json.dumps(done.to_json()))) == done
+    with pytest.raises(DeployError, match="no record"):
+        Optimization.from_json({"target": "eager"})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    conversion = kswap.convert(SMALL, ch=8, num_classes=10, device="cpu", seed=0, input_size=(64, 64))
+    trained(conversion.model)
+    return conversion.save(tmp_path_factory.mktemp("optimized") / "small")
+
+
+def test_a_directory_remembers_its_forms(saved: Path) -> None:
+    weights = (saved / "model.safetensors").read_bytes()
+    made = optimize_directory(saved, autotune=False)
+    again = load_optimized(saved)
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(made.model(x), again(x))
+    assert_same(kswap.load(saved).model, again, x)
+    assert list(read_optimizations(saved)) == ["eager"]
+    assert (saved / "model.safetensors").read_bytes() == weights
+    with pytest.raises(DeployError, match="not optimised for eager only"):
+        load_optimized(saved, "cuda")
+    conversion = kswap.load(saved)
+    conversion.save(saved, force=True)
+    assert not (saved / "optimized.json").exists()
+
+
+def test_export_takes_the_forms_that_were_noted(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = optimize_directory(saved, "onnxruntime", autotune=False).optimization
+    assert forms_noted(saved, "onnxruntime", (1, 3, 64, 64)) == record.forms
+    assert forms_noted(saved, "onnxruntime", (2, 3, 64, 64)) is None
+    monkeypatch.setattr("kswap.inference.optimize.quickest", None)  # nothing is measured again
+    out = tmp_path / "small.onnx"
+    done = CliRunner().invoke(main, ["export", str(saved), "--to", "onnx", "--out", str(out), "--format", "json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["params"] == record.params_after
+    (saved / "optimized.json").unlink()
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_the_whole_model_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is measured block by block, the assignment with which the whole model was quickest is taken."""
+    from kswap.inference import model_tuning as choosing
+
+    model, x = small_conversion(), torch.randn(1, 3, 64, 64)
+    proposed: dict[str, dict[str, str]] = {}
+
+    def timed(base: nn.Module, tried: dict[str, Assignment], *_: object) -> dict[str, float]:
+        proposed.update({label: dict(assignment.forms) for label, assignment in tried.items()})
+        return {label: 1.0 if label == "dense" else 2.0 for label in tried}
+
+    monkeypatch.setattr(choosing, "_timed", timed)
+    done = optimize_for_inference(model, x, "onnxruntime", threads=1).optimization
+    assert {"alone", "in context", "estimated", "dense"} <= set(proposed)
+    assert done.forms == proposed["dense"]
+    assert done.seconds["dense"] == 1.0
+    assert done.autotuned
+
+
+def test_a_damaged_record_is_told(saved: Path) -> None:
+    (saved / "optimized.json").write_text("{}")
+    with pytest.raises(DeployError, match="damaged or of another version"):
+        load_optimized(saved)
+    (saved / "optimized.json").unlink()
+    (saved / "optimized.json").symlink_to("/etc/hostname")
+    with pytest.raises(SavedError, match="leads out"):
+        load_optimized(saved)
+    (saved / "optimized.json").unlink()
+    with pytest.raises(DeployError, match="not optimised yet"):
+        load_optimized(saved)
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_command_line(saved: Path) -> None:
+    done = CliRunner().invoke(main, ["optimize", str(saved), "--no-autotune"])
+    assert done.exit_code == 0, done.output
+    assert "norms folded" in done.stdout
+    assert "times what was trained" in done.stdout
+    done = CliRunner().invoke(main, ["optimize", str(saved), "--batch", "2", "--threads", "1", "--format", "json"])
+    record = json.loads(done.stdout)
+    assert record["input_shape"] == [2, 3, 64, 64]
+    assert record["error"] <= RELATIVE
+    assert load_optimized(saved).optimization.forms == {layer["name"]: layer["form"] for layer in record["layers"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["nowhere"], "nowhere"), ([".", "--target", "tpu"], "'tpu' is not one of"), ([".", "--batch", "0"], "batch")],
+)
+def test_wrong_input_exits_with_2(arguments: list[str], message: str) -> None:
+    done = CliRunner().invoke(main, ["optimize", *arguments])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.output
