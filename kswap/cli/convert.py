@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kswap.cli.formats import format_option, show
 from kswap.cli.options import (
     builder_arguments,
     check_scheme_against_rules,
-    console,
-    format_option,
     model_options,
     parse_size,
     status,
@@ -44,9 +43,7 @@ def _failure(condition: Condition | None, report: Report) -> str | None:
 
 def _show(report: Report, format_: str, failure: str | None) -> None:
     """Print the report; exit with status 1 when a condition that was asked for is not met."""
-    from kswap.report.render import render
-
-    render(report, format_, console())
+    show(report, format_)
     if failure:
         click.echo(failure, err=True)
         raise click.exceptions.Exit(1)
@@ -61,7 +58,7 @@ def _show(report: Report, format_: str, failure: str | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Save weights, plan and reports here.")
 @click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
 @click.option("--dry-run", is_flag=True, help="Plan and report only: nothing is built or written.")
-@format_option
+@format_option("report")
 @fail_if_option
 @click.pass_context
 def convert(ctx: click.Context, /, **options: Any) -> None:
@@ -110,7 +107,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
 @click.command()
 @model_options
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON, to edit it.")
-@format_option
+@format_option("report")
 @fail_if_option
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:

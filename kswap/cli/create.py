@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kswap.cli.options import console, format_option, parse_size, status
+from kswap.cli.formats import format_option, show
+from kswap.cli.options import console, parse_size, status
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion
@@ -62,12 +63,10 @@ def _variant(name: str, options: dict[str, Any]) -> Variant:
 
 
 def _save_and_show(conversion: Conversion, out: Path | None, force: bool, format_: str) -> None:
-    from kswap.report.render import render
-
     if out:
         with status(f"saving {out}"):
             conversion.save(out, force=force)
-    render(conversion.report, format_, console())
+    show(conversion.report, format_)
     if out:
         click.echo(f"saved in {out}: load it with kswap.load({str(out)!r})", err=True)
 
@@ -80,7 +79,7 @@ def _save_and_show(conversion: Conversion, out: Path | None, force: bool, format
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Save weights, plan and reports here.")
 @click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
 @click.option("--dry-run", is_flag=True, help="Plan and report only: nothing is built or written.")
-@format_option
+@format_option("report")
 def create(name: str | None, **options: Any) -> None:
     """Build a converted network of the papers.
 
@@ -91,7 +90,6 @@ def create(name: str | None, **options: Any) -> None:
         return
     variant = _variant(name, options)
     with status(f"building {name}"):
-        from kswap.report.render import render
         from kswap.report.report import report_of
         from kswap.saved.directory import check_target
         from kswap.sources.device import choose_device
@@ -104,7 +102,7 @@ def create(name: str | None, **options: Any) -> None:
     if conversion:
         _save_and_show(conversion, options["out"], options["force"], options["format_"])
     elif plan:
-        render(report_of(plan), options["format_"], console())
+        show(report_of(plan), options["format_"])
         click.echo("dry run: nothing was built or written", err=True)
 
 
@@ -131,7 +129,7 @@ def _list() -> None:
 @variant_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Save weights, plan and reports here.")
 @click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
-@format_option
+@format_option("report")
 def import_keras(file: Path, name: str, **options: Any) -> None:
     """Load one of the authors' Keras checkpoints.
 

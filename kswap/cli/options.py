@@ -17,17 +17,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # Where a model can run. Named here as well as in kswap.runtimes.targets, which would import torch for a help text.
 RUNTIMES = ("eager", "inductor", "onnxruntime", "openvino", "cuda")
 
-FORMATS = ("rich", "json", "md", "html", "csv")
-
-format_option = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    default="rich",
-    show_default=True,
-    help="How the report is printed.",
-)
-
 
 def model_options(command: Command) -> Command:
     """MODEL and all that says how to build and plan it."""

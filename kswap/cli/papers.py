@@ -30,7 +30,7 @@ def papers(table: str | None, format_: str) -> None:
     where a figure differs and no reason is known.
     """
     from kswap.papers.tables import check, published_rows
-    from kswap.report.render import json_text, write_text
+    from kswap.report.output import json_text, write_verbatim
     from kswap.report.sites_csv import csv_text
 
     rows = published_rows(table)
@@ -40,12 +40,12 @@ def papers(table: str | None, format_: str) -> None:
     checked = check(rows, _tracked)
     out = console()
     if format_ == "json":
-        write_text(json_text([row.to_json() for row in checked]), out)
+        write_verbatim(json_text([row.to_json() for row in checked]), out)
     elif format_ == "csv":
         plain = [_flat(row) for row in checked]
-        write_text(csv_text(plain[0], plain), out)
+        write_verbatim(csv_text(plain[0], plain), out)
     elif format_ == "md":
-        write_text(_markdown(checked), out)
+        write_verbatim(_markdown(checked), out)
     else:
         _show(checked, out)
     unexplained = [row for row in checked if not row.explained]

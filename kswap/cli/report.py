@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import click
 
-from kswap.cli.options import console, format_option
+from kswap.cli.formats import format_option, show
 
 
 @click.command()
 @click.argument("directory", metavar="DIR")
-@format_option
+@format_option("report")
 def report(directory: str, format_: str) -> None:
     """Show the report of a saved directory again.
 
     DIR is a directory that kswap saved, or a JSON report.
     """
-    from kswap.report.render import render
     from kswap.saved.directory import read_report
 
-    render(read_report(directory), format_, console())
+    show(read_report(directory), format_)
 
 
 @click.command()
 @click.argument("before", metavar="DIR")
 @click.argument("after", metavar="DIR")
-@click.option(
-    "--format", "format_", type=click.Choice(["rich", "json", "md", "csv"]), default="rich", show_default=True
-)
+@format_option("diff")
 def diff(before: str, after: str, format_: str) -> None:
     """Compare two saved directories.
 
     DIR is a directory that kswap saved, or a JSON report.
     """
     from kswap.report.diff import diff_reports
-    from kswap.report.render import render_diff
     from kswap.saved.directory import read_report
 
-    render_diff(diff_reports(read_report(before), read_report(after)), format_, console())
+    show(diff_reports(read_report(before), read_report(after)), format_)

@@ -1,7 +1,8 @@
-"""A conversion as a directory, and a directory as a  Nothing in it is ever executed.
+"""A conversion as a directory, and a directory as a conversion. Nothing in it is ever executed.
 
 ``model.safetensors`` holds the weights, ``plan.json`` all that is needed to build the model again (source,
-versions, plan, hashes), ``report.json``, ``report.md`` and ``report.html`` are for reading.
+versions, plan, hashes). The report, in the formats that :func:`kswap.report.renderers.saved_files` lists, is for
+reading.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from kswap.errors import PlanError, SavedError
 from kswap.planner.plan import Plan
-from kswap.report.html import render_html
-from kswap.report.markdown import render_markdown
+from kswap.report.renderers import saved_files, text_of
 from kswap.report.report import Report
-from kswap.saved.files import FILES, HTML, MARKDOWN, OPTIMIZED, PLAN, REPORT, WEIGHTS, inside, read_json, write_text
+from kswap.saved.files import FILES, OPTIMIZED, PLAN, REPORT, WEIGHTS, inside, read_json, write_text
 from kswap.sources.source import Source
 from kswap.version import __version__
 
@@ -66,9 +66,8 @@ def save(
             "plan": plan.to_json(),
         }
         write_text(fresh / PLAN, json.dumps(saved, indent=1))
-        write_text(fresh / REPORT, json.dumps(report.to_json(), indent=1))
-        write_text(fresh / MARKDOWN, render_markdown(report))
-        write_text(fresh / HTML, render_html(report))
+        for name, format_ in saved_files("report").items():
+            write_text(fresh / name, text_of(report, format_))
     return target
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kswap.errors import SavedError
+from kswap.report.renderers import saved_files
 
 WEIGHTS, PLAN, REPORT = "model.safetensors", "plan.json", "report.json"
-MARKDOWN, HTML = "report.md", "report.html"
-FILES = (WEIGHTS, PLAN, REPORT, MARKDOWN, HTML)
+FILES = (WEIGHTS, PLAN, *saved_files("report"))
 # What kswap.inference.store adds later.
 OPTIMIZED = "optimized.json"
 

@@ -146,6 +146,9 @@ def test_diff_of_two_directories(saved: Path, tmp_path: Path) -> None:
     text = kswap("diff", str(saved), str(other)).stdout
     assert "8 -> 16" in text
     assert "conv_head" in text
+    page = kswap("diff", str(saved), str(other), "--format", "html")
+    assert page.exit_code == 0
+    assert page.stdout.startswith("<!doctype html>")
 
 
 def test_layer_explains_table_1() -> None:

@@ -110,7 +110,7 @@ def test_places_that_cannot_be_written(conversion: kswap.Conversion, tmp_path: P
         conversion.save("/proc/kswap/model")
 
 
-@pytest.mark.parametrize("stage", ["kswap.saved.directory.render_html", "safetensors.torch.save_model"])
+@pytest.mark.parametrize("stage", ["kswap.saved.directory.text_of", "safetensors.torch.save_model"])
 def test_an_interrupted_save_leaves_nothing(
     conversion: kswap.Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

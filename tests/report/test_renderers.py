@@ -1,4 +1,4 @@
-"""One dispatch for every format."""
+"""The registry of renderers: every value in every format."""
 
 from __future__ import annotations
 
@@ -15,10 +15,47 @@ from kswap.errors import ReportError
 from kswap.report.diff import diff_reports
 from kswap.report.html import render_html
 from kswap.report.markdown import render_markdown
-from kswap.report.render import FORMATS, render, render_diff, text_of
+from kswap.report.renderers import VALUES, formats_of, render, resolve, saved_files, text_of
 from kswap.report.report import Report
 from kswap.report.sites_csv import render_csv
 from kswap.report.wording import compact, percent
+
+FORMATS = formats_of("report")
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_entry_names_what_there_is(name: str) -> None:
+    entry = VALUES[name]
+    assert isinstance(resolve(entry.value), type)
+    assert all(callable(resolve(path)) for path in entry.formats.values())
+    assert set(entry.saved) <= set(entry.formats)
+
+
+def test_a_value_without_renderers_is_one_sentence(pipe: Console) -> None:
+    with pytest.raises(ReportError, match="a dict has no renderers"):
+        render({}, "json", pipe)
+
+
+def test_a_subclass_is_shown_like_its_base(sample_report: Report) -> None:
+    class Mine(Report):
+        pass
+
+    mine = Mine(**vars(sample_report))
+    assert text_of(mine, "md") == text_of(sample_report, "md")
+
+
+def test_formats_are_listed_without_importing_a_renderer() -> None:
+    code = (
+        "import sys; from kswap.report.renderers import VALUES, formats_of; list(map(formats_of, VALUES));"
+        "print([m for m in sys.modules if m.startswith(('rich', 'jinja2', 'torch', 'kswap.report.'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "['kswap.report.renderers']\n", done.stderr
+
+
+def test_files_of_a_saved_directory() -> None:
+    assert saved_files("report") == {"report.json": "json", "report.md": "md", "report.html": "html"}
+    assert saved_files("diff") == {}
 
 
 def test_json_is_the_report(hostile_report: Report, pipe: Console) -> None:
@@ -49,7 +86,7 @@ def test_rich_goes_through_the_console(sample_report: Report, pipe: Console) -> 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_of_a_diff(sample_report: Report, other_report: Report, pipe: Console, format: str) -> None:
-    render_diff(diff_reports(sample_report, other_report), format, pipe)
+    render(diff_reports(sample_report, other_report), format, pipe)
     text = pipe.file.getvalue()
     assert "blocks.6.0.conv_pwl" in text.replace("<wbr>", "")
     if format == "json":
@@ -59,7 +96,7 @@ def test_every_format_of_a_diff(sample_report: Report, other_report: Report, pip
 def test_an_unknown_format_is_one_sentence(sample_report: Report, pipe: Console) -> None:
     for call in (
         lambda: render(sample_report, "htm", pipe),
-        lambda: render_diff(diff_reports(sample_report, sample_report), "htm", pipe),
+        lambda: render(diff_reports(sample_report, sample_report), "htm", pipe),
     ):
         with pytest.raises(ReportError, match=r"unknown format 'htm': known are rich, json.+did you mean html"):
             call()
@@ -85,13 +122,13 @@ def test_the_fixture_is_the_published_network(sample_report: Report) -> None:
 
 
 def test_reports_need_no_torch() -> None:
-    modules = ", ".join(f"kswap.report.{name}" for name in ("render", "html", "layer", "condition"))
+    modules = ", ".join(f"kswap.report.{name}" for name in ("renderers", "html", "layer", "condition"))
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_jinja_is_imported_for_html_only() -> None:
-    code = "import sys, kswap.report.render, kswap.report.layer; print('jinja2' in sys.modules)"
+    code = "import sys, kswap.report.terminal, kswap.report.layer; print('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -1,0 +1,129 @@
+"""What can be shown and in which formats: the registry of values and their renderers.
+
+A renderer is named as ``module:function`` and imported when it is called. So the command line lists formats without
+importing torch or jinja2, and a value of a higher room has its renderers in files of that room.
+
+To add a format to a value, add one line to its entry in :data:`VALUES`. To add a value, add an entry.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kswap.errors import ReportError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RICH = "rich"
+JSON = "kswap.report.output:json_of"
+
+
+@dataclass(frozen=True)
+class Renderers:
+    """The renderers of one kind of value.
+
+    Args:
+        value: The class, as ``module:name``.
+        formats: The renderer of each format, as ``module:function``. The renderer of ``"rich"`` is called with the
+            value and a :class:`rich.console.Console`, and prints. Every other one is called with the value alone,
+            and returns text.
+        saved: The formats that a saved directory holds, each in a file ``NAME.FORMAT``.
+    """
+
+    value: str
+    formats: Mapping[str, str]
+    saved: tuple[str, ...] = ()
+
+
+VALUES: dict[str, Renderers] = {
+    "report": Renderers(
+        "kswap.report.report:Report",
+        {
+            RICH: "kswap.report.terminal:render_terminal",
+            "json": JSON,
+            "md": "kswap.report.markdown:render_markdown",
+            "html": "kswap.report.html:render_html",
+            "csv": "kswap.report.sites_csv:render_csv",
+        },
+        saved=("json", "md", "html"),
+    ),
+    "diff": Renderers(
+        "kswap.report.diff:ReportDiff",
+        {
+            RICH: "kswap.report.diff_render:render_diff_terminal",
+            "json": JSON,
+            "md": "kswap.report.diff_render:render_diff_markdown",
+            "html": "kswap.report.diff_render:render_diff_html",
+            "csv": "kswap.report.diff_render:render_diff_csv",
+        },
+    ),
+}
+
+
+def formats_of(name: str) -> tuple[str, ...]:
+    """The formats in which the value called ``name`` can be shown; nothing is imported.
+
+    >>> formats_of("diff")
+    ('rich', 'json', 'md', 'html', 'csv')
+    """
+    return tuple(VALUES[name].formats)
+
+
+def saved_files(name: str) -> dict[str, str]:
+    """The files of a saved directory that show the value called ``name``, each with its format.
+
+    >>> saved_files("report")
+    {'report.json': 'json', 'report.md': 'md', 'report.html': 'html'}
+    """
+    return {f"{name}.{format_}": format_ for format_ in VALUES[name].saved}
+
+
+def text_of(value: object, format_: str) -> str:
+    """``value`` as text, in any of its formats but ``"rich"``.
+
+    Raises:
+        ReportError: The value has no such format.
+    """
+    if format_ == RICH:
+        raise ReportError("the format 'rich' is for a console and has no text; use one of the others, such as json")
+    text: str = _renderer(value, format_)(value)
+    return text
+
+
+def render(value: object, format_: str, console: Console) -> None:
+    """Show ``value`` on ``console``: printed where the format is ``"rich"``, else as its text, unwrapped.
+
+    Raises:
+        ReportError: The value has no such format.
+    """
+    if format_ == RICH:
+        _renderer(value, RICH)(value, console)
+        return
+    from kswap.report.output import write_verbatim
+
+    write_verbatim(text_of(value, format_), console)
+
+
+def _renderer(value: object, format_: str) -> Any:
+    formats = _entry_of(type(value)).formats
+    if format_ not in formats:
+        raise ReportError(f"unknown format '{format_}': known are {', '.join(formats)}{nearest(format_, formats)}")
+    return resolve(formats[format_])
+
+
+def _entry_of(kind: type) -> Renderers:
+    names = [f"{cls.__module__}:{cls.__qualname__}" for cls in kind.__mro__]
+    for entry in VALUES.values():
+        if entry.value in names:
+            return entry
+    raise ReportError(f"a {kind.__name__} has no renderers; kswap.report.renderers lists the values that have")
+
+
+def resolve(path: str) -> Any:
+    """What ``module:name`` names, imported now."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
