@@ -34,6 +34,39 @@ class DeployError(KswapError):
     """A model cannot be optimised, exported or measured for a runtime."""
 
 
+def visible(text: str) -> str:
+    """``text`` on one line without control characters: each is written as its escape, as in a Python string.
+
+    Names out of files may hold terminal escapes; nothing of that kind may reach a terminal.
+
+    >>> print(visible("conv\\x1b[31m\\n1"))
+    conv\\x1b[31m\\n1
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def excerpt(content: object, longest: int = 80) -> str:
+    """What a message repeats of a file's content or of an argument: one visible line, at most ``longest`` characters.
+
+    >>> excerpt("a" * 100, longest=10)
+    'aaaaaaa...'
+    """
+    text = str(content)
+    shown = visible(text[: longest + 1])
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
+def message_line(error: object, longest: int = 1000) -> str:
+    """An error's message as a terminal may show it: one visible line, at most ``longest`` characters.
+
+    >>> message_line(KswapError("no model\\n'\\x1b[31m'"))
+    "no model '\\\\x1b[31m'"
+    """
+    return excerpt(" ".join(str(error)[: 10 * longest].split()), longest)
+
+
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """A hint with the known words nearest to ``word``, the likeliest first, or an empty string.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kswap.errors import KswapError
+from kswap.errors import KswapError, message_line
 from kswap.version import __version__
 
 _COMMANDS = {
@@ -39,7 +39,7 @@ class BadInput(click.ClickException):
 
 def _one_line(error: click.UsageError) -> BadInput:
     path = error.ctx.command_path if error.ctx else "kswap"
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = message_line(error.format_message()).rstrip(".")
     return BadInput(f"{message}; see `{path} --help`")
 
 
@@ -72,7 +72,7 @@ class Commands(click.Group):
         except click.UsageError as error:
             raise _one_line(error) from error
         except KswapError as error:
-            raise BadInput(" ".join(str(error).split())) from error
+            raise BadInput(message_line(error)) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

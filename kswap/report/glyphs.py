@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kswap.errors import visible
+
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 NO_LINE = "    "
 RULED = box.Box("\n".join((NO_LINE, NO_LINE, " ── ", NO_LINE, NO_LINE, " ── ", NO_LINE, NO_LINE, "")))
@@ -70,7 +72,7 @@ class Glyphs:
         >>> Glyphs(ascii_only=True).clean("caf\\u00e9\\x1b[31m")
         'caf\\\\xe9\\\\x1b[31m'
         """
-        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        shown = visible(text)
         return shown.encode("ascii", "backslashreplace").decode() if self.ascii_only else shown
 
     def shorten(self, name: str, width: int) -> str:
