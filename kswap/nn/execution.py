@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kswap.errors import PlanError
+from kswap.nn.indices import IndexBuffers
 from kswap.planner.layout import GroupedLayout
 
 _CHANNELS = 1  # the dimension of the channels in (N, C, H, W)
@@ -100,6 +101,8 @@ class _Form:
 
 def _part(x: Tensor, start: int, channels: int) -> Tensor:
     """Channels of ``x`` from ``start`` on, in one piece and in the memory format of ``x``."""
+    if _needs_stock_operators():  # a batch of tensors that looks like one has no memory format to ask for
+        return x.narrow(_CHANNELS, start, channels)
     kind = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     return x.narrow(_CHANNELS, start, channels).contiguous(memory_format=kind)
 
@@ -206,38 +209,39 @@ def _select(x: Tensor, order: Tensor) -> Tensor:
     return out
 
 
-def _is_recorded() -> bool:
-    """Whether the operators are recorded instead of run: then stock ones only, with their own gradients."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+def _needs_stock_operators() -> bool:
+    """Whether somebody else has to know the derivatives: a compiler that records, or a transform of ``torch.func``."""
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return recorded or torch._C._are_functorch_transforms_active()  # what autograd.Function itself asks
 
 
 def _reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    if _is_recorded():
+    if _needs_stock_operators():
         return x.index_select(_CHANNELS, order)
     reordered: Tensor = _Reordered.apply(x, order, inverse)
     return reordered
 
 
-class Reorder(nn.Module):
+class Reorder(IndexBuffers):
     """The interleave ``order`` on ``(N, C, H, W)``, in the memory format of its input in both directions.
 
-    >>> Reorder(torch.tensor([0, 2, 1, 3]))(torch.arange(4.0).view(1, 4, 1, 1)).flatten().tolist()
+    >>> Reorder([0, 2, 1, 3])(torch.arange(4.0).view(1, 4, 1, 1)).flatten().tolist()
     [0.0, 2.0, 1.0, 3.0]
     """
 
     order: Tensor
     inverse: Tensor
 
-    def __init__(self, order: Tensor) -> None:
+    def __init__(self, order: Sequence[int], device: torch.device | None = None) -> None:
         super().__init__()
-        self.register_buffer("order", order, persistent=False)
-        self.register_buffer("inverse", order.argsort(), persistent=False)
+        self.set_indices_("order", order, device)
+        self.set_indices_("inverse", sorted(range(len(order)), key=order.__getitem__), device)
 
     def forward(self, x: Tensor) -> Tensor:
         return _reorder(x, self.order, self.inverse)
 
 
-class GroupedComputation(nn.Module):
+class GroupedComputation(IndexBuffers):
     """Computes the grouped layer of ``layout`` as ``execution`` says, with weights that the caller holds.
 
     ``order`` is the interleave in front of the layer where a dense ``execution`` has to take it in. Called with
@@ -278,7 +282,7 @@ class GroupedComputation(nn.Module):
             "filter_of": _inverse(rows, first.shape[0]) if padded else None,
         }
         for name, found in places.items():
-            self.register_buffer(name, None if found is None else torch.tensor(found, device=device), persistent=False)
+            self.set_indices_(name, found, device)
 
     def forward(self, x: Tensor, first: nn.Module, second: nn.Module | None = None) -> Tensor:
         weights: list[Tensor] = [first.weight] if second is None else [first.weight, second.weight]  # type: ignore[list-item]
@@ -309,7 +313,7 @@ class GroupedComputation(nn.Module):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weights = x.to(dtype), [weight.to(dtype) for weight in weights]
             biases = [None if bias is None else bias.to(dtype) for bias in biases]
-        if _is_recorded():
+        if _needs_stock_operators():
             return _both_paths(x, weights, biases, form)
         second = (weights[1], biases[1]) if form.second else (None, None)
         out: Tensor = _Paths.apply(x, weights[0], biases[0], *second, form)

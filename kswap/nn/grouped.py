@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kswap.errors import PlanError
 from kswap.nn.execution import Execution, GroupedComputation, Reorder
+from kswap.nn.indices import IndexBuffers
 from kswap.nn.pointwise import channel_dim, grouped_like, standardises, stride_of
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.schemes import interleave_order
@@ -90,7 +91,7 @@ class GroupedPointwise(nn.Module):
         return f"{self.in_channels}, {self.out_channels}, replicated={self.replicated}"
 
 
-class Interleave(nn.Module):
+class Interleave(IndexBuffers):
     """Puts channels 0, s, 2s, ... first, then 1, 1 + s, ..., and so on; shapes stay as they are.
 
     ``dim`` is the dimension of the channels, counted from the end. ``computation`` is as in
@@ -107,13 +108,12 @@ class Interleave(nn.Module):
         self.dim = dim
         self.channels = channels
         self.step = step
-        order = torch.tensor(interleave_order(channels, step), device=device)
-        self.register_buffer("order", order, persistent=False)
+        self.set_indices_("order", interleave_order(channels, step), device)
         self.computation: Reorder | None = None
 
     def compute_as_(self, chosen: bool) -> None:
         """Compute the interleave as :class:`kswap.nn.execution.Reorder` does, or as it stands, in place."""
-        self.computation = Reorder(self.order) if chosen else None
+        self.computation = Reorder(interleave_order(self.channels, self.step), self.order.device) if chosen else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.computation is not None:

@@ -145,7 +145,9 @@ def _computed(layer: GroupedPointwise, execution: Execution, order: Tensor | Non
     chosen = copy.deepcopy(layer)
     taken = order if execution.is_dense else None
     chosen.compute_as_(execution, taken)
-    return chosen if order is None or taken is not None else nn.Sequential(Reorder(order), chosen)
+    return (
+        chosen if order is None or taken is not None else nn.Sequential(Reorder(order.tolist(), order.device), chosen)
+    )
 
 
 def _random_like(like: Tensor, device: torch.device) -> Tensor:

@@ -218,3 +218,20 @@ def test_an_input_that_does_not_fit_is_refused() -> None:
     with pytest.raises(DeployError, match="cannot be run on the example input"):
         optimize_for_training(model, torch.zeros(1, 5, 64, 64))
     assert all(module.training for module in model.modules())
+
+
+def test_the_transforms_of_torch_func_work_on_every_execution() -> None:
+    block = PointwiseBlock(plan_layer(30, 22, 4), nn.BatchNorm2d(22)).eval().double()
+    x = torch.randn(2, 1, 30, 3, 3, dtype=torch.double)
+
+    def gradient(x: Tensor) -> Tensor:
+        return torch.func.grad(lambda x: block(x).square().sum())(x)  # type: ignore[no-any-return]
+
+    def results() -> list[Tensor]:
+        (_, tangent) = torch.func.jvp(block, (x[0],), (torch.ones_like(x[0]),))
+        return [torch.vmap(block)(x), torch.vmap(gradient)(x), tangent]
+
+    wanted = results()
+    for k, l in choices(block):  # noqa: E741
+        block.compute_as_(k, l)
+        torch.testing.assert_close(results(), wanted, **CLOSE)
