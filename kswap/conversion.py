@@ -14,15 +14,15 @@ from kswap.converted import Conversion
 from kswap.errors import PlanError
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.graph.edits import apply_edits_
+from kswap.graph.initialisers import Initialiser, initialiser_of
 from kswap.graph.observe import Observation, output_shapes
 from kswap.graph.optimizer import check_optimizer, follow_
 from kswap.graph.splice import splice_
 from kswap.loading import original_model
-from kswap.nn.init import init_block_
 from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
-from kswap.planner.sites import KINDS
-from kswap.planning import RuleSpec, Settings, edits_of, plan_of, run_of
+from kswap.planner.sites import LAYER_KINDS
+from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
 from kswap.report.report import report_of
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
@@ -39,6 +39,8 @@ def plan(
     input_size: tuple[int, ...] | None = None,
     skip_strides: int = 0,
     linear: bool = False,
+    kind: str = "grouped",
+    rank: int | None = None,
     **model_kwargs: Any,
 ) -> Plan:
     """What :func:`convert` would do to ``model``. Changes nothing, and allocates no weights for a name.
@@ -56,7 +58,7 @@ def plan(
     >>> len(plan.replaced), plan["conv_head"].short()
     (55, 'K 20x64')
     """
-    settings = Settings.of(ch, scheme, rules, linear)
+    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank)
     source, base = original_model(model, model_kwargs, meta=True)
     edits = edits_of(base, source.title, settings, skip_strides, inputs_for(base, source, example_input))
     if edits and not isinstance(model, str):
@@ -80,6 +82,9 @@ def convert(
     skip_strides: int = 0,
     linear: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
+    kind: str = "grouped",
+    rank: int | None = None,
+    init: str | Initialiser = "fresh",
     **model_kwargs: Any,
 ) -> Conversion:
     """Replace the pointwise convolutions of ``model`` and leave the argument itself untouched.
@@ -97,11 +102,12 @@ def convert(
     (4020358, 623226)
     """
     check_model(model)
+    initialiser = initialiser_of(init)
     if optimizer is not None:
         check_optimizer(optimizer, model)
     named = isinstance(model, str)
     target = choose_device(device if device is not None else ("auto" if named else None), model)
-    settings = Settings.of(ch, scheme, rules, linear)
+    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank)
     with _seeded(seed):
         source, original = original_model(model, model_kwargs, pretrained=pretrained)
         converted = original if named else full_clone(original)
@@ -110,10 +116,10 @@ def convert(
         edits = plan.edits if plan else edits_of(converted, source.title, settings, skip_strides, own_inputs)
         apply_edits_(converted, edits)
         inputs = inputs_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
-        run = run_of(converted, source.title, inputs, KINDS if plan else settings.kinds)
+        run = run_of(converted, source.title, inputs, LAYER_KINDS if plan else settings.kinds)
         made = plan or plan_of(converted, source.title, settings, inputs, run, edits)
-        for block in splice_(converted, made).values():
-            init_block_(block)
+        for done in splice_(converted, made):
+            initialiser.initialise(done)
     converted.to(target)
     _check_outputs(converted, inputs, run.observation, target)
     _check_counts(converted, made)

@@ -17,8 +17,9 @@ from kswap.graph.observe import Observation, observe
 from kswap.graph.tracer import Trace, trace
 from kswap.nn.pointwise import kind_of
 from kswap.planner.edits import Edit, describe
+from kswap.planner.kinds import check_kind, plan_block
+from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.plan import Counts, Plan, SitePlan, too_narrow
-from kswap.planner.schemes import check_ch, check_scheme, plan_layer
 from kswap.planner.sites import Site
 from kswap.rules import RuleSet, decide, load_rules, unused
 from kswap.sources.inputs import Inputs
@@ -28,29 +29,38 @@ RuleSpec = str | Path | RuleSet | dict[str, Any] | None
 
 
 @dataclass(frozen=True)
-class Settings:
+class PlanSettings:
     """What the caller asks for: defaults that the rules may change for single sites."""
 
-    ch: int
-    scheme: str
+    block: BlockSettings
     rules: RuleSet
 
     @classmethod
-    def of(cls, ch: int, scheme: str, rules: RuleSpec, linear: bool = False) -> Settings:
+    def of(
+        cls,
+        ch: int,
+        scheme: str,
+        rules: RuleSpec,
+        linear: bool = False,
+        kind: str = "grouped",
+        rank: int | None = None,
+    ) -> PlanSettings:
         """Checked settings; ``linear`` makes Linear layers sites as well, as ``match`` in the rules does.
 
         Raises :class:`PlanError` and :class:`kswap.errors.RuleError`.
         """
-        check_ch(ch)
-        check_scheme(scheme)
+        check_kind(kind)
+        if rank is not None and kind == "grouped":
+            raise PlanError("rank is for the kind low-rank: give that kind as well, or leave the rank out")
+        block = BlockSettings(kind=kind, ch=ch, scheme=scheme, rank=rank)
         loaded = load_rules(rules, scheme=scheme)
         if linear and "linear" not in loaded.kinds:
             loaded = replace(loaded, kinds=(*loaded.kinds, "linear"))
-        return cls(ch, scheme, loaded)
+        return cls(block, loaded)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of layers that are sites, of :data:`kswap.planner.sites.KINDS`."""
+        """The kinds of layers that are sites, of :data:`kswap.planner.sites.LAYER_KINDS`."""
         return self.rules.kinds
 
 
@@ -86,7 +96,9 @@ def run_of(model: nn.Module, title: str, inputs: Inputs, kinds: Collection[str] 
     return Run(_observe(model, title, inputs), trace(model, len(inputs)))
 
 
-def edits_of(model: nn.Module, title: str, settings: Settings, skip_strides: int, inputs: Inputs) -> tuple[Edit, ...]:
+def edits_of(
+    model: nn.Module, title: str, settings: PlanSettings, skip_strides: int, inputs: Inputs
+) -> tuple[Edit, ...]:
     """What is changed in the original first: strides (stages are seen on ``inputs``), and activations by rule."""
     swap = settings.rules.swap_activations
     activations = activation_edits(model, swap)
@@ -98,7 +110,7 @@ def edits_of(model: nn.Module, title: str, settings: Settings, skip_strides: int
 
 
 def plan_of(
-    model: nn.Module, title: str, settings: Settings, inputs: Inputs, run: Run, edits: tuple[Edit, ...]
+    model: nn.Module, title: str, settings: PlanSettings, inputs: Inputs, run: Run, edits: tuple[Edit, ...]
 ) -> Plan:
     """The plan of ``model``, on which ``edits`` are made already.
 
@@ -109,8 +121,9 @@ def plan_of(
     parameters = list(model.parameters())
     made = Plan(
         model=title,
-        scheme=rules.defaults.scheme or settings.scheme,
-        ch=rules.defaults.ch or settings.ch,
+        scheme=rules.defaults.scheme or settings.block.scheme,
+        ch=rules.defaults.ch or settings.block.ch,
+        kind=rules.defaults.kind or settings.block.kind,
         rules=rules.name,
         input_size=tuple(inputs[0].shape[1:]) if isinstance(inputs[0], Tensor) else (),
         sites=tuple(_plan_site(site, settings) for site in sites),
@@ -146,31 +159,32 @@ def _softmax_operations(outputs: Any) -> int:
     return 5 * outputs[0] * outputs[1] if is_logits else 0
 
 
-def _plan_site(site: Site, settings: Settings) -> SitePlan:
-    decision = decide(settings.rules, site, settings.ch, settings.scheme)
-    layer = plan_layer(site.in_channels, site.out_channels, decision.ch, decision.scheme, decision.second_layer)
+def _plan_site(site: Site, settings: PlanSettings) -> SitePlan:
+    decision = decide(settings.rules, site, settings.block)
+    layer = plan_block(site.in_channels, site.out_channels, decision.block)
+    placement = decision.placement if layer.absorbs else "linear"
     reason, action = layer.reason, "replace"
     if site.keep_reason is not None:
         reason, action = site.keep_reason, "keep"
     elif decision.keep:
         reason, action = decision.why or "kept by a rule", "keep"
-    elif layer.k is None:
+    elif not layer.replaces:
         action = "keep"
     elif narrow := too_narrow(site, layer):
         reason, action = narrow, "keep"
     elif decision.why:
         reason = f"{reason}; {decision.why}"
-    if action == "replace" and site.chain_break and decision.placement == "absorbed":
+    if action == "replace" and site.chain_break and placement == "absorbed":
         reason = f"{reason}; {site.chain_break}"
-    if action == "replace" and decision.activation and (decision.placement == "linear" or site.activation is None):
+    if action == "replace" and decision.activation and (placement == "linear" or site.activation is None):
         reason = f"{reason}; no activation of its own for {decision.activation} to take the place of"
-    return SitePlan(site, layer, action, reason, decision.placement, decision.activation)
+    return SitePlan(site, layer, action, reason, placement, decision.activation)
 
 
 def _nothing(made: Plan) -> str:
     """Why a plan replaces nothing: all excluded by rules, or nothing eligible."""
     count = len(made.sites)
-    by_rule = [s for s in made.sites if s.site.keep_reason is None and s.layer.k is not None]
+    by_rule = [s for s in made.sites if s.site.keep_reason is None and s.layer.replaces]
     if by_rule:
         said = f"the rules ({made.rules}) keep all {len(by_rule)} eligible of the {count} pointwise convolutions"
         asked = [s for s in by_rule if s.reason == s.site.opt_in_reason]

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 import kswap
 from kswap.cli.main import main
 from kswap.graph.observe import observe
-from kswap.nn import GroupedPointwise, PointwiseBlock
-from kswap.nn.init import init_block_
+from kswap.nn import GroupedBlock, GroupedPointwise, PointwiseBlock
 from kswap.nn.pointwise import GroupedLinear
-from kswap.planner import plan_layer
+from kswap.planner import BlockSettings, plan_layer
 from kswap.planner.counting import count_plan
 from kswap.planner.sites import Site
 from kswap.rules import decide, load_rules
@@ -46,8 +45,8 @@ def test_a_linear_block_is_the_convolution_block_on_the_last_dimension(
     """Same layout: with the weights of the convolutions it computes the same, for any number of dimensions."""
     plan = plan_layer(inputs, filters, ch)
     norm = nn.LayerNorm(filters)
-    linear = PointwiseBlock(plan, norm, nn.GELU(), replaces=nn.Linear(inputs, filters, bias=bias)).double()
-    conv = PointwiseBlock(plan, None, None, replaces=nn.Conv2d(inputs, filters, 1, bias=bias)).double()
+    linear = GroupedBlock(plan, norm, nn.GELU(), replaces=nn.Linear(inputs, filters, bias=bias)).double()
+    conv = GroupedBlock(plan, None, None, replaces=nn.Conv2d(inputs, filters, 1, bias=bias)).double()
     weights = linear.state_dict()
     conv.load_state_dict(
         {key: weights[key].view(value.shape) for key, value in conv.state_dict().items()}, strict=False
@@ -70,8 +69,8 @@ def test_a_linear_block_is_the_convolution_block_on_the_last_dimension(
 
 
 def test_grouped_linear_starts_from_glorot() -> None:
-    block = PointwiseBlock(plan_layer(1152, 320, 16), replaces=nn.Linear(1152, 320))
-    init_block_(block)
+    block = GroupedBlock(plan_layer(1152, 320, 16), replaces=nn.Linear(1152, 320))
+    block.reset_parameters()
     for path in block.grouped_layers:
         for layer in path.convolutions:
             limit = (6 / (16 + layer.weight.shape[0])) ** 0.5
@@ -186,10 +185,10 @@ def test_a_site_on_request_is_kept_by_a_later_rule_too() -> None:
     site = Site("attn.proj", 64, 64, role="attention", type="Linear", opt_in_reason="attention projection")
     ask = {"match": {"role": "attention"}, "keep": False}
     keep = {"match": {"type": "Linear"}, "keep": True, "why": "all of them"}
-    assert decide(load_rules({}), site, 16, "v2").why == "attention projection"
-    assert not decide(load_rules({"rule": [ask]}), site, 16, "v2").keep
-    assert decide(load_rules({"rule": [ask, keep]}), site, 16, "v2").why == "all of them"
-    assert not decide(load_rules({"rule": [keep, ask]}), site, 16, "v2").keep
+    assert decide(load_rules({}), site, BlockSettings()).why == "attention projection"
+    assert not decide(load_rules({"rule": [ask]}), site, BlockSettings()).keep
+    assert decide(load_rules({"rule": [ask, keep]}), site, BlockSettings()).why == "all of them"
+    assert not decide(load_rules({"rule": [keep, ask]}), site, BlockSettings()).keep
 
 
 class Attention(nn.Module):

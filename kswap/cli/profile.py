@@ -63,8 +63,8 @@ def _measure(name: str, ch: int) -> dict[str, float]:
 
     _timed(seconds, "import torch, timm, kswap", import_all)
     import kswap
+    from kswap.graph.initialisers import FRESH
     from kswap.graph.splice import splice_
-    from kswap.nn.init import init_block_
     from kswap.sources.builders import build
     from kswap.sources.source import parse_source
 
@@ -75,8 +75,8 @@ def _measure(name: str, ch: int) -> dict[str, float]:
     plan = _timed(seconds, "plan", lambda: kswap.plan(model, ch=ch))
 
     def rewrite() -> None:
-        for block in splice_(model, plan).values():
-            init_block_(block)
+        for done in splice_(model, plan):
+            FRESH.initialise(done)
 
     _timed(seconds, "rewrite (splice and initialise)", rewrite)
     seconds["plan and rewrite together"] = seconds["plan"] + seconds["rewrite (splice and initialise)"]

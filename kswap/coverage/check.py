@@ -28,7 +28,7 @@ from kswap.model_table.table import pointwise_convolutions
 from kswap.nn import PointwiseBlock
 from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
-from kswap.planning import Run, Settings, plan_of, run_of
+from kswap.planning import PlanSettings, Run, plan_of, run_of
 from kswap.sources.builders import build
 from kswap.sources.inputs import input_size_of, inputs_for
 from kswap.sources.source import Source, parse_source
@@ -69,7 +69,7 @@ def check(name: str, ch: int = 16) -> SweepRow:
             run = run_of(empty, name, inputs)
         row = _counted(row, empty, run)
         try:
-            plan = plan_of(empty, name, Settings.of(ch, "v2", None), inputs, run, ())
+            plan = plan_of(empty, name, PlanSettings.of(ch, "v2", None), inputs, run, ())
         except PlanError as error:
             return replace(row, kept=len(pointwise_convolutions(empty)), note=str(error))
         row = _planned(row, empty, plan)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kswap.errors import ModelError
-from kswap.nn import Absorbed, PointwiseBlock
+from kswap.nn.block import LAYER, NORM, Absorbed, PointwiseBlock
 from kswap.nn.norms_and_activations import is_norm
-
-# Parts of a block that are copies of what it has taken in; all others stand for the convolution.
-_NORMS = ("k_norm", "l_norm")
-_ACTIVATIONS = ("k_act", "l_act")
 
 
 def check_optimizer(optimizer: Optimizer, model: nn.Module | str) -> None:
@@ -72,7 +69,7 @@ def _successors(old_model: nn.Module, new_model: nn.Module) -> dict[str, Place]:
     """For each parameter of the old model, by name: those of the new model that come in its place."""
     before = {name for name, _ in old_model.named_parameters()}
     taken_in = _taken_in(old_model, new_model)
-    blocks = [name for name, module in new_model.named_modules() if isinstance(module, PointwiseBlock)]
+    blocks = {name: module for name, module in new_model.named_modules() if isinstance(module, PointwiseBlock)}
     successors: dict[str, Place] = {}
     for name, parameter in new_model.named_parameters():
         old_name = name if name in before else _counterpart(name, blocks, taken_in)
@@ -90,16 +87,16 @@ def _taken_in(old_model: nn.Module, new_model: nn.Module) -> dict[tuple[str, boo
     }
 
 
-def _counterpart(name: str, blocks: list[str], taken_in: dict[tuple[str, bool], str]) -> str | None:
+def _counterpart(
+    name: str, blocks: Mapping[str, PointwiseBlock], taken_in: Mapping[tuple[str, bool], str]
+) -> str | None:
     """The parameter of the old model that ``name``, a parameter of a block, stands for."""
     block = next((block for block in blocks if name.startswith(f"{block}.")), None)
     if block is None:
         return None
-    part, _, rest = name.removeprefix(f"{block}.").partition(".")
-    if part in _NORMS or part in _ACTIVATIONS:
-        source = taken_in.get((block, part in _NORMS))
-        return None if source is None else f"{source}.{rest}"
-    return f"{block}.{rest.rpartition('.')[2]}"
+    part, rest = blocks[block].part_of(name.removeprefix(f"{block}."))
+    source = block if part == LAYER else taken_in.get((block, part == NORM))
+    return None if source is None else f"{source}.{rest}"
 
 
 def _hand_over_(optimizer: Optimizer, old: nn.Parameter, name: str | None, place: Place) -> None:

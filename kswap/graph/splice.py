@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import nn
 
 from kswap.errors import PlanError
-from kswap.nn.block import Absorbed, PointwiseBlock
+from kswap.nn import Absorbed, PointwiseBlock, build_block
 from kswap.nn.norms_and_activations import BY_NAME, is_activation, is_norm
 from kswap.nn.pointwise import channels_of, kind_of, why_not_replaced
 from kswap.planner.plan import Plan, SitePlan
+from kswap.planner.sites import AbsorbedLayer
 
 
 def _find(model: nn.Module, name: str, fits: Callable[[nn.Module], bool], what: str) -> nn.Module:
@@ -52,7 +54,7 @@ def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | 
         norm = copy.deepcopy(_find(model, site.norm.name, is_norm, "a norm"))
     if not (plan.absorbs_activation and site.activation):
         return norm, None
-    if site.activation.stays and plan.layer.l is None and new is None:
+    if site.activation.stays and plan.layer.copies == 1 and new is None:
         return norm, None  # the call that remains does it, and would spoil the gradient of one inside if in place
     if site.norm and norm is not None and site.activation.name == f"{site.norm.name}.act":
         if new is not None:
@@ -67,28 +69,56 @@ def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | 
     return norm, activation
 
 
-def splice_(model: nn.Module, plan: Plan) -> dict[str, PointwiseBlock]:
-    """Replace the planned layers of ``model`` in place; gives the new blocks by name.
+@dataclass(frozen=True)
+class Replacement:
+    """One site after the surgery: what was there, and the block that is there now.
 
-    Norms and activations that a block takes in leave an identity where they were. New weights have torch's
-    default initialisation (see :mod:`kswap.nn.init`). Raises :class:`PlanError`, before anything is changed,
-    when the plan does not fit.
+    ``layer``, ``norm`` and ``activation`` are the modules of the original, with their weights; ``norm`` and
+    ``activation`` are ``None`` where none follows the layer, or where it is called as a function. Whether the block
+    has taken them in is said by ``plan``.
     """
-    swaps: list[tuple[nn.Module, nn.Module]] = []
-    blocks: dict[str, PointwiseBlock] = {}
-    for site_plan in plan.replaced:
-        layer = _layer(model, site_plan)
-        norm, activation = _norm_and_activation(model, site_plan)
-        block = PointwiseBlock(site_plan.layer, norm, activation, replaces=layer).train(model.training)
-        blocks[site_plan.name] = block
-        swaps.append((layer, block))
-        swaps.extend((model.get_submodule(name), Absorbed(site_plan.name)) for name in _absorbed_names(site_plan))
-    new_of = {id(old): new for old, new in swaps}
+
+    plan: SitePlan
+    layer: nn.Module
+    norm: nn.Module | None
+    activation: nn.Module | None
+    block: PointwiseBlock
+
+    @property
+    def name(self) -> str:
+        """The qualified name of the site."""
+        return self.plan.name
+
+
+def splice_(model: nn.Module, plan: Plan) -> tuple[Replacement, ...]:
+    """Replace the planned layers of ``model`` in place, and return what was replaced, in the order of the plan.
+
+    Norms and activations that a block takes in leave a :class:`kswap.nn.Absorbed` where they were. New weights have
+    torch's default initialisation; see :mod:`kswap.graph.initialisers`. Raises :class:`PlanError`, before anything
+    is changed, when the plan does not fit.
+    """
+    replacements = tuple(_replacement(model, site_plan) for site_plan in plan.replaced)
+    new_of: dict[int, nn.Module] = {}
+    for done in replacements:
+        new_of[id(done.layer)] = done.block
+        for name in _absorbed_names(done.plan):
+            new_of[id(model.get_submodule(name))] = Absorbed(done.name)
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is not None and id(child) in new_of:
                 parent._modules[name] = new_of[id(child)]
-    return blocks
+    return replacements
+
+
+def _replacement(model: nn.Module, plan: SitePlan) -> Replacement:
+    layer = _layer(model, plan)
+    norm, activation = _norm_and_activation(model, plan)
+    block = build_block(plan.layer, norm, activation, replaces=layer).train(layer.training)
+    return Replacement(plan, layer, _module_of(model, plan.site.norm), _module_of(model, plan.site.activation), block)
+
+
+def _module_of(model: nn.Module, absorbed: AbsorbedLayer | None) -> nn.Module | None:
+    return model.get_submodule(absorbed.name) if absorbed is not None and absorbed.name else None
 
 
 def _absorbed_names(plan: SitePlan) -> list[str]:

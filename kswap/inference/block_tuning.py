@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kswap.errors import DeployError
 from kswap.inference.folded_block import FoldedBlock, fold
 from kswap.inference.forms import Form, forms_of, least_cost, shortlist, stand_for
-from kswap.nn import PointwiseBlock
+from kswap.nn import GroupedBlock as PointwiseBlock
 from kswap.runtimes.targets import prepare
 from kswap.timing import interleaved
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kswap.inference.layer_factory import LayerFactory
-from kswap.nn import GroupedPointwise, Interleave, PointwiseBlock
+from kswap.nn import GroupedBlock as PointwiseBlock
+from kswap.nn import GroupedPointwise, Interleave
 from kswap.nn.affine import Affine, affine_of
 from kswap.nn.affine_norm import in_order, split_norm
 from kswap.planner.layout import GroupedLayout

@@ -283,7 +283,7 @@ def forms_of(block: FoldedBlock) -> tuple[Form, ...]:
     >>> from kswap.inference.folded_block import fold
     >>> from kswap.nn import PointwiseBlock
     >>> from kswap.planner import plan_layer
-    >>> [form.name for form in forms_of(fold(PointwiseBlock(plan_layer(64, 96, ch=16))))]
+    >>> [form.name for form in forms_of(fold(GroupedBlock(plan_layer(64, 96, ch=16))))]
     ['dense', '2 groups', '4 groups']
     """
     if block.l is None or block.l_reads is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kswap.nn import PointwiseBlock
+from kswap.nn import GroupedBlock as PointwiseBlock
 from kswap.nn.affine import Affine
 from kswap.nn.pointwise import GroupedLinear
 

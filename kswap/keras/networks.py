@@ -9,7 +9,7 @@ from torch import nn
 from kswap.errors import SavedError
 from kswap.keras.names import BlockPart, recounted
 from kswap.keras.weights import Arrays, Assignment, block_assignment, layer_assignment, load_, part_named, parts_of
-from kswap.nn.block import PointwiseBlock
+from kswap.nn import GroupedBlock
 from kswap.zoo.network import AuthorsNames, PaperNetwork
 
 
@@ -28,7 +28,7 @@ def network_assignment(model: nn.Module, names: AuthorsNames, layers: Mapping[st
         made |= layer_assignment(model.get_submodule(ours), ours, name, layers)
     for ours, (base, norm) in names.blocks.items():
         module = model.get_submodule(ours)
-        if isinstance(module, PointwiseBlock):
+        if isinstance(module, GroupedBlock):
             made |= block_assignment(module, ours, base, parts, layers)
             continue
         made |= layer_assignment(module, ours, part_named(parts, BlockPart(scheme, base, "k", "first", "conv")), layers)

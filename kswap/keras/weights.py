@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kswap.errors import SavedError
 from kswap.keras.names import BlockPart, block_part
-from kswap.nn.block import PointwiseBlock
+from kswap.nn import GroupedBlock
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -105,7 +105,7 @@ def parts_of(layers: Iterable[str]) -> dict[BlockPart, str]:
 
 
 def block_assignment(
-    block: PointwiseBlock, ours: str, base: str, parts: Mapping[BlockPart, str], layers: Mapping[str, Arrays]
+    block: GroupedBlock, ours: str, base: str, parts: Mapping[BlockPart, str], layers: Mapping[str, Arrays]
 ) -> Assignment:
     """The tensors of a block that is called ``ours`` here and stands for the convolution ``base`` there.
 

@@ -1,6 +1,17 @@
-"""The layers of a converted model: grouped pointwise convolution, interleave, and the block of both."""
+"""The layers of a converted model: grouped pointwise convolution, interleave, and blocks of them."""
 
 from kswap.nn.block import Absorbed, PointwiseBlock
 from kswap.nn.grouped import GroupedPointwise, Interleave
+from kswap.nn.kinds import build_block
+from kswap.nn.kinds.grouped import GroupedBlock
+from kswap.nn.kinds.low_rank import LowRankBlock
 
-__all__ = ["Absorbed", "GroupedPointwise", "Interleave", "PointwiseBlock"]
+__all__ = [
+    "Absorbed",
+    "GroupedBlock",
+    "GroupedPointwise",
+    "Interleave",
+    "LowRankBlock",
+    "PointwiseBlock",
+    "build_block",
+]

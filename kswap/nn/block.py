@@ -1,126 +1,104 @@
-"""The block that takes the place of one pointwise convolution: K, interleave, L, sum."""
+"""What every block has that takes the place of a pointwise layer, whatever its kind."""
 
 from __future__ import annotations
 
-import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from kswap.errors import PlanError
-from kswap.nn.execution import Execution
-from kswap.nn.grouped import GroupedPointwise, Interleave
+from kswap.nn.init import glorot_, reset_norm_
+from kswap.nn.norms_and_activations import is_norm
 from kswap.nn.pointwise import stride_of
-from kswap.planner.schemes import LayerPlan
+from kswap.planner.block_plan import BlockPlan
+
+# What a parameter of a block stands for: a parameter of the replaced layer, or of the norm or activation that the
+# block took in.
+LAYER, NORM, ACTIVATION = "layer", "norm", "activation"
 
 
-class PointwiseBlock(nn.Module):
-    """``k = act(norm(K x))``; with a second layer the output is ``k + act(norm(L(interleave(k))))``.
+@dataclass(frozen=True)
+class Stage:
+    """One linear map of a block, and what follows it inside the block.
 
-    Without a second layer it is ``k``, interleaved where the plan says so (scheme v1). ``norm`` and
-    ``activation`` may be ``None``; K and L get a copy each (2022 paper, section 3). The block has the sizes of
-    the layer that it stands for as attributes: ``in_channels`` to ``groups`` of a convolution, ``in_features``
-    and ``out_features`` of a linear layer.
-
-    >>> import torch
-    >>> from kswap.planner import plan_layer
-    >>> block = PointwiseBlock(plan_layer(64, 40, ch=16), norm=nn.BatchNorm2d(40), activation=nn.SiLU())
-    >>> block(torch.zeros(1, 64, 8, 8)).shape
-    torch.Size([1, 40, 8, 8])
+    ``layer`` maps channels to channels and is linear plus a bias: :func:`kswap.nn.affine.affine_of` returns its
+    matrix. ``norm`` and ``activation`` are ``None`` where the block holds none.
     """
 
-    def __init__(
-        self,
-        plan: LayerPlan,
-        norm: nn.Module | None = None,
-        activation: nn.Module | None = None,
-        replaces: nn.Module | None = None,
-    ) -> None:
-        """``plan`` with ``plan.k`` set; ``replaces`` gives the kind of layer, stride, bias, device, dtype and
-        whether to train (without it: a ``Conv2d`` without bias)."""
+    name: str
+    layer: nn.Module
+    norm: nn.Module | None = None
+    activation: nn.Module | None = None
+
+
+class PointwiseBlock(nn.Module, ABC):
+    """A module in the place of one pointwise layer, with the sizes of that layer as attributes.
+
+    The attributes are ``in_channels`` to ``groups`` of a convolution, or ``in_features`` and ``out_features`` of a
+    linear layer. A kind of block derives from this class, defines :attr:`layers`, :attr:`stages` and
+    :meth:`part_of`, and is found by :func:`kswap.nn.kinds.build_block`.
+    """
+
+    plan: BlockPlan
+
+    def __init__(self, plan: BlockPlan, replaces: nn.Module | None = None) -> None:
         super().__init__()
-        if plan.k is None:
-            raise ValueError(f"this plan keeps the convolution: {plan.reason}")
         self.plan = plan
         self.in_channels = plan.in_channels
         self.out_channels = plan.out_channels
-        like = nn.Conv2d(1, 1, 1, bias=False) if replaces is None else replaces
-        self.stride = stride_of(like)
+        self.stride = stride_of(self.like(replaces))
         if self.stride:
             dims = len(self.stride)
             self.kernel_size, self.padding, self.dilation = (1,) * dims, (0,) * dims, (1,) * dims
             self.groups = 1
         else:
             self.in_features, self.out_features = plan.in_channels, plan.out_channels
-        weight = like.weight
-        assert isinstance(weight, Tensor)
-        self.k = GroupedPointwise(plan.k, like)
-        self.k_norm = copy.deepcopy(norm)
-        self.k_act = copy.deepcopy(activation)
-        self.interleave: Interleave | None = None
-        if plan.interleave_step is not None:
-            self.interleave = Interleave(plan.out_channels, plan.interleave_step, weight.device, self.k.dim)
-        self.l: GroupedPointwise | None = None
-        if plan.l is not None:
-            self.l = GroupedPointwise(plan.l, like, strided=False)
-            self.l_norm = copy.deepcopy(norm)
-            self.l_act = copy.deepcopy(activation)
-        for layer in self.grouped_layers:
-            layer.requires_grad_(weight.requires_grad)
+
+    @staticmethod
+    def like(replaces: nn.Module | None) -> nn.Module:
+        """The layer that new layers are made like: ``replaces``, or a ``Conv2d`` without bias."""
+        return nn.Conv2d(1, 1, 1, bias=False) if replaces is None else replaces
 
     @property
-    def grouped_layers(self) -> tuple[GroupedPointwise, ...]:
-        """K and, where there is one, L."""
-        return (self.k,) if self.l is None else (self.k, self.l)
+    @abstractmethod
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The convolutions or linear layers of the block, in the order in which they compute."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The linear maps of the block in order, each with the norm and activation that follow it."""
+
+    @abstractmethod
+    def part_of(self, name: str) -> tuple[str, str]:
+        """What the parameter ``name`` of the block stands for, so that an optimizer can follow.
+
+        Returns one of ``"layer"``, ``"norm"`` and ``"activation"``, and the name of the parameter there.
+        """
+
+    def reset_parameters(self) -> None:
+        """Draw fresh weights in place, as in the papers: Glorot for the layers, zero biases, norms as constructed.
+
+        Uses torch's global generator of the CPU.
+        """
+        for layer in self.layers:
+            glorot_(layer)
+        for module in self.modules():
+            if is_norm(module):
+                reset_norm_(module)
 
     @property
     def weight(self) -> Tensor:
-        """The weight of K's first path, for models that ask a layer for its device or dtype."""
-        weight = self.k.first.weight
+        """The weight of the first layer, for models that ask a layer for its device or dtype."""
+        weight = self.layers[0].weight
         assert isinstance(weight, Tensor)
         return weight
 
     @property
     def bias(self) -> Tensor | None:
-        """The bias of K's first path, for models that ask whether a layer has one."""
-        bias = self.k.first.bias
-        return bias if isinstance(bias, Tensor) else None
-
-    def compute_as_(self, k: Execution | None, l: Execution | None = None) -> None:  # noqa: E741
-        """Choose how K and L are computed, in place; ``None`` is as they stand. What they compute, parameters and
-        state dict stay.
-
-        A dense L takes in the interleave. Raises :class:`kswap.errors.PlanError` for an execution that does not
-        fit, or that is not for this kind of layer.
-
-        >>> from kswap.planner import plan_layer
-        >>> block = PointwiseBlock(plan_layer(64, 48, ch=16))
-        >>> block.compute_as_(Execution(4), Execution(1))
-        """
-        if l is not None and self.l is None:
-            raise PlanError("this block has no second layer: choose no execution for it")
-        self.k.compute_as_(k)
-        if self.interleave is not None:
-            self.interleave.compute_as_(self.k.computation is not None)
-        if self.l is not None:
-            taken = l is not None and l.is_dense and self.interleave is not None
-            self.l.compute_as_(l, self.interleave.order if taken and self.interleave is not None else None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        k: Tensor = self.k(x)
-        if self.k_norm is not None:
-            k = self.k_norm(k)
-        if self.k_act is not None:
-            k = self.k_act(k)
-        taken = self.l is not None and self.l.computation is not None and self.l.computation.has_order
-        mixed: Tensor = k if self.interleave is None or taken else self.interleave(k)
-        if self.l is None:
-            return mixed
-        second: Tensor = self.l(mixed)
-        if self.l_norm is not None:
-            second = self.l_norm(second)
-        if self.l_act is not None:
-            second = self.l_act(second)
-        return k + second
+        """The first bias, for models that ask whether a layer has one."""
+        biases = (layer.bias for layer in self.layers)
+        return next((bias for bias in biases if isinstance(bias, Tensor)), None)
 
     def extra_repr(self) -> str:
         stride = f", stride={self.stride}" if self.stride else ""

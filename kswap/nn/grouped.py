@@ -9,8 +9,8 @@ from kswap.errors import PlanError
 from kswap.nn.execution import Execution, GroupedComputation, Reorder
 from kswap.nn.indices import IndexBuffers
 from kswap.nn.pointwise import channel_dim, grouped_like, standardises, stride_of
+from kswap.planner.layer_plan import interleave_order
 from kswap.planner.layout import GroupedLayout
-from kswap.planner.schemes import interleave_order
 
 
 class GroupedPointwise(nn.Module):

@@ -1,4 +1,4 @@
-"""Fresh weights for a block, as in the papers: Glorot for K and L, zero biases, norms as constructed."""
+"""Fresh weights as in the papers: Glorot for pointwise layers, norms as constructed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-
-from kswap.nn.block import PointwiseBlock
-from kswap.nn.norms_and_activations import is_norm
 
 
 @torch.no_grad()
@@ -47,13 +44,3 @@ def reset_norm_(norm: nn.Module) -> None:
                 tensor.fill_(value)
     if zero_scale and isinstance(weight, torch.Tensor):
         weight.zero_()
-
-
-def init_block_(block: PointwiseBlock) -> None:
-    """Fresh weights for K, L and their norms, in place, from torch's global generator."""
-    for layer in block.grouped_layers:
-        for conv in layer.convolutions:
-            glorot_(conv)
-    for module in block.modules():
-        if is_norm(module):
-            reset_norm_(module)

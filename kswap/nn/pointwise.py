@@ -46,7 +46,7 @@ def _is_transposed_linear(module: nn.Module) -> bool:
 
 
 def kind_of(module: nn.Module) -> str | None:
-    """The kind of a dense pointwise layer, one of :data:`kswap.planner.sites.KINDS`; ``None`` for all else.
+    """The kind of a dense pointwise layer, one of :data:`kswap.planner.sites.LAYER_KINDS`; ``None`` for all else.
 
     >>> kind_of(nn.Conv2d(8, 8, 1)), kind_of(nn.Linear(8, 8)), kind_of(nn.Conv2d(8, 8, 3))
     ('conv', 'linear', None)
@@ -163,10 +163,13 @@ class GroupedLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, groups={self.groups}, bias={self.bias is not None}"
 
 
-def grouped_like(layer: nn.Module, channels: int, filters: int, groups: int, strided: bool) -> nn.Module:
+def grouped_like(
+    layer: nn.Module, channels: int, filters: int, groups: int, strided: bool, bias: bool = True
+) -> nn.Module:
     """A grouped pointwise layer of the kind of ``layer``, with fresh weights.
 
-    Bias, device and dtype are those of ``layer``, the stride too where it is ``strided``; a weight-standardised
+    Device and dtype are those of ``layer``, the bias too unless ``bias`` is false, the stride where it is ``strided``;
+    a weight-standardised
     one has the same eps, gamma and initial gain.
 
     >>> grouped_like(nn.Conv2d(8, 8, 1, stride=2), 16, 8, groups=4, strided=True)
@@ -174,7 +177,7 @@ def grouped_like(layer: nn.Module, channels: int, filters: int, groups: int, str
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    common = {"bias": layer.bias is not None, "device": weight.device, "dtype": weight.dtype, "groups": groups}
+    common = {"bias": bias and layer.bias is not None, "device": weight.device, "dtype": weight.dtype, "groups": groups}
     if isinstance(layer, nn.Linear):
         return GroupedLinear(channels, filters, **common)  # type: ignore[arg-type]
     kind: type[nn.Module] = _CONVOLUTIONS[kind_of(layer) or "conv"]

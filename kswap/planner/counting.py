@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kswap.planner.block_plan import BlockPlan
 from kswap.planner.edits import ACTIVATIONS
 from kswap.planner.plan import Counts, Plan, SitePlan
 from kswap.planner.sites import AbsorbedLayer
@@ -36,19 +37,37 @@ def _absorbed(plan: SitePlan) -> tuple[AbsorbedLayer | None, AbsorbedLayer | Non
     return norm, activation
 
 
-def _counts(plan: SitePlan, weights: int, layers: int, followers: tuple[AbsorbedLayer | None, ...]) -> Counts:
+@dataclass(frozen=True)
+class _Size:
+    """Weights, bias elements, filters, and copies of norm and activation, of a block or of the layer itself."""
+
+    weights: int
+    biases: int
+    filters: int
+    copies: int
+
+    @classmethod
+    def of(cls, layer: BlockPlan) -> _Size:
+        return cls(layer.weights, layer.biases, layer.filters, layer.copies)
+
+    @classmethod
+    def of_dense(cls, layer: BlockPlan) -> _Size:
+        return cls(layer.dense_weights, layer.out_channels, layer.out_channels, 1)
+
+
+def _counts(plan: SitePlan, size: _Size, followers: tuple[AbsorbedLayer | None, ...]) -> Counts:
     site = plan.site
-    biases = site.out_channels * layers if site.bias else 0
+    biases = size.biases if site.bias else 0
     present = [follower for follower in followers if follower is not None]
-    gains = site.out_channels * layers * site.filter_params
-    own = weights + biases + gains
+    gains = size.filters * site.filter_params
+    own = size.weights + biases + gains
     return Counts(
-        params=own + layers * sum(f.params for f in present),
-        trainable_params=(own if site.trainable else 0) + layers * sum(f.trainable_params for f in present),
-        macs=weights * site.positions,
-        operations=(2 * weights + biases) * site.positions
+        params=own + size.copies * sum(f.params for f in present),
+        trainable_params=(own if site.trainable else 0) + size.copies * sum(f.trainable_params for f in present),
+        macs=size.weights * site.positions,
+        operations=(2 * size.weights + biases) * site.positions
         + gains * site.calls
-        + layers * sum(f.operations for f in present),
+        + size.copies * sum(f.operations for f in present),
     )
 
 
@@ -67,10 +86,10 @@ def count_site(plan: SitePlan) -> SiteCounts:
         norm if plan.absorbs_norm else None,
         activation if plan.absorbs_activation and activation and not activation.stays else None,
     )
-    before = _counts(plan, plan.layer.dense_weights, 1, gone)
+    before = _counts(plan, _Size.of_dense(plan.layer), gone)
     if not plan.replaced:
         return SiteCounts(before, before)
-    return SiteCounts(before, _counts(plan, plan.layer.weights, 2 if plan.layer.l else 1, _absorbed(plan)))
+    return SiteCounts(before, _counts(plan, _Size.of(plan.layer), _absorbed(plan)))
 
 
 def count_plan(plan: Plan) -> Counts:

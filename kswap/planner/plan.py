@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kswap.errors import PlanError, nearest
+from kswap.planner.block_plan import BlockPlan
 from kswap.planner.edits import ACTIVATIONS, Edit
-from kswap.planner.layout import GroupedLayout
-from kswap.planner.schemes import LayerPlan, check_ch, check_scheme, plan_layer
+from kswap.planner.kinds import BLOCK_KINDS, check_kind, plan_block
+from kswap.planner.kinds.kind import BlockSettings
+from kswap.planner.schemes import check_ch, check_channels, check_scheme
 from kswap.planner.sites import SITE_KEYS, Site, check_fields
 
-FORMAT = 1
+FORMAT = 2
+# Format 1 had no kinds of blocks; some keys of a site had other names.
+_READABLE = (1, FORMAT)
 PLACEMENTS = ("absorbed", "linear")
 
+_OWN_KEYS = ("action", "reason", "placement", "new_activation", "kind")
 _SITE_PLAN_KEYS = (
     *SITE_KEYS,
-    *("action", "reason", "placement", "new_activation"),
-    *("ch", "scheme", "second_layer", "k", "interleave_step", "l"),
+    *_OWN_KEYS,
+    *dict.fromkeys(key for kind in BLOCK_KINDS.values() for key in kind.keys),
 )
 
 
@@ -47,15 +52,15 @@ def _list_of(kind: type[T], value: object, what: str) -> tuple[T, ...]:
     return tuple(value)
 
 
-def too_narrow(site: Site, layer: LayerPlan) -> str | None:
+def too_narrow(site: Site, layer: BlockPlan) -> str | None:
     """Why the groups of ``layer`` are too narrow for this kind of layer, or ``None``.
 
+    >>> from kswap.planner.schemes import plan_layer
     >>> too_narrow(Site("conv", 64, 64, type="StdConv2d", fewest_inputs=2), plan_layer(64, 64, ch=1))
     'groups of 1 channel, StdConv2d needs at least 2'
     """
-    widths = [part.group_width for part in (layer.k, layer.l) if part is not None]
-    narrowest = min(widths, default=site.fewest_inputs)
-    if narrowest >= site.fewest_inputs:
+    narrowest = layer.narrowest
+    if not layer.replaces or narrowest >= site.fewest_inputs:
         return None
     plural = "" if narrowest == 1 else "s"
     return f"groups of {narrowest} channel{plural}, {site.type} needs at least {site.fewest_inputs}"
@@ -65,13 +70,14 @@ def too_narrow(site: Site, layer: LayerPlan) -> str | None:
 class SitePlan:
     """One site and what becomes of it: ``action`` is ``"replace"`` or ``"keep"``, ``reason`` says why.
 
-    ``placement``: with ``"absorbed"`` K and L each have their own norm and activation inside the block; with
-    ``"linear"`` the block stands for the convolution alone. ``activation`` is the name of an activation that
+    ``layer`` is the plan of the block, of any kind. ``placement``: with ``"absorbed"`` the block holds its own norm
+    and activation, after each of K and L; with ``"linear"`` it stands for the convolution alone, which is the only
+    placement of kinds that take nothing in. ``activation`` is the name of an activation that
     takes the place of the absorbed one, or ``None``.
     """
 
     site: Site
-    layer: LayerPlan
+    layer: BlockPlan
     action: str
     reason: str
     placement: str = "absorbed"
@@ -80,13 +86,18 @@ class SitePlan:
     def __post_init__(self) -> None:
         if self.action not in ("replace", "keep"):
             raise PlanError(f"action of site '{self.name}' must be 'replace' or 'keep', not {self.action!r}")
-        if self.action == "replace" and self.layer.k is None:
+        if self.action == "replace" and not self.layer.replaces:
             raise PlanError(f"site '{self.name}' cannot be replaced: {self.layer.reason}")
         obstacle = self.site.keep_reason or too_narrow(self.site, self.layer)
         if self.action == "replace" and obstacle is not None:
             raise PlanError(f"site '{self.name}' cannot be replaced: {obstacle}")
         if self.placement not in PLACEMENTS:
             raise PlanError(f"placement of site '{self.name}' must be one of {', '.join(PLACEMENTS)}")
+        if self.placement == "absorbed" and not self.layer.absorbs:
+            raise PlanError(
+                f"placement of site '{self.name}' must be linear: a {self.layer.kind} block "
+                "takes in no norm or activation"
+            )
         if self.activation is not None and self.activation not in ACTIVATIONS:
             raise PlanError(f"unknown activation '{self.activation}': known are {', '.join(ACTIVATIONS)}")
 
@@ -110,64 +121,74 @@ class SitePlan:
         return self.layer.short() if self.replaced else "kept"
 
     def to_json(self) -> dict[str, Any]:
-        layer = self.layer.to_json()
         own = {
             "action": self.action,
             "reason": self.reason,
             "placement": self.placement,
             "new_activation": self.activation,
+            "kind": self.layer.kind,
         }
-        shape = {key: layer[key] for key in ("ch", "scheme", "second_layer", "k", "interleave_step", "l")}
-        return self.site.to_json() | own | shape
+        return self.site.to_json() | own | self.layer.shape_to_json()
 
     @classmethod
     def from_json(cls, data: Any) -> SitePlan:
-        """Read a site. ``k``, ``interleave_step`` and ``l`` follow from the channels, ``ch``, ``scheme`` and
-        ``second_layer``: they may be left out, and where they stand they have to agree."""
+        """Read a site, with the layout that it stores.
+
+        A layout that is left out (``k``, ``interleave_step`` and ``l``, or ``rank``) is made from the settings of
+        the site: ``kind``, ``ch``, ``scheme`` and the others. Raises :class:`PlanError` for anything else.
+        """
         if not isinstance(data, dict) or "name" not in data:
             raise PlanError("a site of the plan must be a table with a name")
-        name = data["name"]
+        what = f"site '{data['name']!s:.200}'"
         for key in data:
             if key not in _SITE_PLAN_KEYS:
-                raise PlanError(f"unknown key '{key}' of site '{name}'{nearest(str(key), _SITE_PLAN_KEYS)}")
+                raise PlanError(f"unknown key '{key:.40}' of {what}{nearest(str(key)[:40], _SITE_PLAN_KEYS)}")
         site = Site.from_json(data)
+        check_channels(site.in_channels, site.out_channels)
         missing = [key for key in ("action", "ch", "scheme") if key not in data]
         if missing:
-            raise PlanError(f"site '{name}' of the plan lacks {', '.join(missing)}")
-        second_layer = data.get("second_layer", True)
-        if not isinstance(second_layer, bool):
-            raise PlanError(f"second_layer of site '{name}' must be true or false, not {second_layer!r}")
-        layer = plan_layer(site.in_channels, site.out_channels, data["ch"], data["scheme"], second_layer)
-        for label in ("k", "l"):
-            if data.get(label) is not None:
-                stated = GroupedLayout.from_json(
-                    data[label], site.in_channels if label == "k" else site.out_channels, site.out_channels
-                )
-                if stated != getattr(layer, label):
-                    raise PlanError(
-                        f"'{label}' of site '{name}' is not what ch={layer.ch}, scheme {layer.scheme} gives; "
-                        f"change ch, scheme or second_layer, and leave k, interleave_step and l out"
-                    )
-        step = data.get("interleave_step")
-        if step is not None and step != layer.interleave_step:
-            raise PlanError(
-                f"interleave_step of site '{name}' is {step!r}, but the scheme gives {layer.interleave_step}"
-            )
+            raise PlanError(f"{what} of the plan lacks {', '.join(missing)}")
+        layer = _layer(site, data, what)
         return cls(
             site=site,
             layer=layer,
             action=data["action"],
             reason=str(data.get("reason", layer.reason)),
-            placement=data.get("placement", "absorbed"),
+            placement=data.get("placement", "absorbed" if layer.absorbs else "linear"),
             activation=data.get("new_activation"),
         )
+
+
+def _made(site: Site, data: dict[str, Any], what: str) -> BlockPlan:
+    """The plan that the settings of a stored site make today."""
+    own = {f.name: data[f.name] for f in fields(BlockSettings) if f.name in data}
+    try:
+        return plan_block(site.in_channels, site.out_channels, BlockSettings(**own))
+    except PlanError as error:
+        raise PlanError(f"{what}: {error}") from error
+
+
+def _layer(site: Site, data: dict[str, Any], what: str) -> BlockPlan:
+    """The stored layout; the one that the settings make where none is stored."""
+    kind = BLOCK_KINDS[check_kind(data.get("kind", "grouped"))]
+    stray = [key for key in data if key not in (*SITE_KEYS, *_OWN_KEYS, *kind.keys)]
+    if stray:
+        raise PlanError(f"{what} is of kind {kind.name}, which has no {', '.join(stray)}: leave that out")
+    if all(data.get(key) is None for key in kind.layout_keys):
+        return _made(site, data, what)
+    return kind.plan_class.shape_from_json(data, site.in_channels, site.out_channels, what)
+
+
+def differs_from_settings(plan: SitePlan) -> bool:
+    """Whether the layout of a replaced site is another than its own settings make."""
+    return plan.replaced and _made(plan.site, plan.to_json(), plan.name) != plan.layer
 
 
 @dataclass(frozen=True)
 class Plan:
     """What becomes of every pointwise convolution of a model. Can be printed, saved, edited and replayed.
 
-    ``ch`` and ``scheme`` are the defaults that rules may have changed for single sites; ``before`` are the
+    ``kind``, ``ch`` and ``scheme`` are the defaults that rules may have changed for single sites; ``before`` are the
     counts of the original model after ``edits``; ``notes`` are remarks for the reader (rules that matched nothing and
     so on). ``edits`` are made to the original before anything is replaced.
     """
@@ -181,10 +202,12 @@ class Plan:
     before: Counts
     notes: tuple[str, ...] = field(default=())
     edits: tuple[Edit, ...] = field(default=())
+    kind: str = "grouped"
 
     def __post_init__(self) -> None:
         check_ch(self.ch)
         check_scheme(self.scheme)
+        check_kind(self.kind)
         names = [site.name for site in self.sites]
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
         if twice:
@@ -205,7 +228,9 @@ class Plan:
         raise KeyError(name)
 
     def __str__(self) -> str:
-        head = f"{self.model}: scheme {self.scheme}, ch {self.ch}, {len(self.replaced)} of {len(self.sites)} replaced"
+        kind = "" if self.kind == "grouped" else f"{self.kind}, "
+        count = f"{len(self.replaced)} of {len(self.sites)} replaced"
+        head = f"{self.model}: {kind}scheme {self.scheme}, ch {self.ch}, {count}"
         return "\n".join([head, *(f"  {s.name}: {s.short()} ({s.reason})" for s in self.sites)])
 
     def keep(self, names: Iterable[str], reason: str = "kept by hand") -> Plan:
@@ -223,6 +248,7 @@ class Plan:
             "model": self.model,
             "scheme": self.scheme,
             "ch": self.ch,
+            "kind": self.kind,
             "rules": self.rules,
             "input_size": list(self.input_size),
             "before": {f.name: getattr(self.before, f.name) for f in fields(self.before)},
@@ -236,10 +262,11 @@ class Plan:
         """Read what :meth:`to_json` wrote, edited or not. Raises :class:`PlanError` for anything else."""
         if not isinstance(data, dict):
             raise PlanError("a plan must be a JSON object")
-        if type(data.get("format")) is not int or data["format"] != FORMAT:
-            raise PlanError(f"this plan has format {data.get('format')!r}, and this kswap reads format {FORMAT}")
+        if type(data.get("format")) is not int or data["format"] not in _READABLE:
+            known = ", ".join(map(str, _READABLE))
+            raise PlanError(f"this plan has format {data.get('format')!r:.40}, and this kswap reads formats {known}")
         try:
-            return cls(
+            plan = cls(
                 model=str(data["model"]),
                 scheme=data["scheme"],
                 ch=data["ch"],
@@ -249,11 +276,21 @@ class Plan:
                 before=Counts(**{f.name: data["before"][f.name] for f in fields(Counts)}),
                 notes=_list_of(str, data.get("notes", []), "notes"),
                 edits=tuple(Edit.from_json(edit) for edit in _list_of(dict, data.get("edits", []), "edits")),
+                kind=data.get("kind", "grouped"),
             )
         except KeyError as error:
             raise PlanError(f"the plan lacks {error}") from error
         except (TypeError, ValueError) as error:
             raise PlanError(f"the plan cannot be read: {error}") from error
+        return plan._noting_layouts()
+
+    def _noting_layouts(self) -> Plan:
+        """The same plan with a note where stored layouts are not those that their settings make."""
+        other = [site.name for site in self.sites if differs_from_settings(site)]
+        if not other:
+            return self
+        note = f"stored layouts are used that ch and scheme of their sites would not give: {', '.join(other)}"
+        return self if note in self.notes else replace(self, notes=(*self.notes, note))
 
     def save(self, path: str | Path) -> None:
         """Write the plan as indented JSON, for review and for ``convert(model, plan=Plan.load(path))``."""

@@ -14,7 +14,7 @@ from kswap.errors import PlanError
 ROLES = ("classifier", "fused-qkv", "attention", "squeeze-excite", "expansion", "projection", "pointwise")
 
 # What computes the same map: a 1x1 Conv2d, a Linear, and Conv1d and Conv3d with kernel 1.
-KINDS = ("conv", "linear", "conv1d", "conv3d")
+LAYER_KINDS = ("conv", "linear", "conv1d", "conv3d")
 
 
 @dataclass(frozen=True)

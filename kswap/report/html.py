@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kswap.planner.schemes import interleave_order
+from kswap.planner.layer_plan import interleave_order
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.wording import (
     GLOSSARY,

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from kswap.planner.layer_plan import LayerPlan, interleave_order
 from kswap.planner.layout import GroupedLayout
-from kswap.planner.schemes import LayerPlan, interleave_order, plan_layer
+from kswap.planner.schemes import plan_layer
 from kswap.report.glyphs import Glyphs
 from kswap.report.site_table import EXACT, what_is_left
 from kswap.report.wording import plural

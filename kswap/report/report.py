@@ -6,7 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from kswap.errors import PlanError, ReportError
+from kswap.planner.block_plan import BlockPlan
 from kswap.planner.counting import SiteCounts, count_plan, count_site
+from kswap.planner.kinds import BLOCK_KINDS
+from kswap.planner.layer_plan import LayerPlan
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.plan import Plan, SitePlan
 from kswap.planner.sites import check_fields
@@ -53,6 +56,9 @@ class SiteRow:
     norm: str | None
     activation: str | None
     type: str = "Conv2d"
+    kind: str = "grouped"
+    rank: int | None = None
+    sum: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self, "a site of the report")
@@ -67,12 +73,14 @@ class SiteRow:
         return self.params_after > self.params_before
 
     def short(self) -> str:
-        """``K 72x4+32 i20 L 20x16``, or ``kept``."""
-        if self.k is None or not self.replaced:
-            return "kept"
-        step = f" i{self.interleave_step}" if self.interleave_step else ""
-        second = f" L {'dense' if self.l.is_dense else self.l.short()}" if self.l else ""
-        return f"K {self.k.short()}{step}{second}"
+        """``K 72x4+32 i20 L 20x16``, ``rank 24``, or ``kept``."""
+        return self.plan.short() if self.replaced else "kept"
+
+    @property
+    def plan(self) -> BlockPlan:
+        """The plan of the block, made again from the values of the row."""
+        plan_class = BLOCK_KINDS[self.kind].plan_class
+        return plan_class.shape_from_json(self.to_json(), self.in_channels, self.out_channels, self.name)
 
     def to_json(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -83,7 +91,7 @@ class SiteRow:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> SiteRow:
         known = {f.name: data.get(f.name) for f in fields(cls)}
-        known["type"] = data.get("type", cls.type)  # reports of older versions have none
+        known |= {key: data.get(key, getattr(cls, key)) for key in ("type", "kind", "sum")}  # not in older reports
         if known["k"]:
             known["k"] = GroupedLayout.from_json(known["k"], data["in_channels"], data["out_channels"])
         if known["l"]:
@@ -170,6 +178,8 @@ class Report:
 
 def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
     site, layer = plan.site, plan.layer
+    shape = layer.shape_to_json()
+    grouped = layer if plan.replaced and isinstance(layer, LayerPlan) else None
     activation = site.activation.type if site.activation else None
     if plan.replaced and plan.activation and plan.absorbs_activation:
         activation = plan.activation
@@ -181,19 +191,22 @@ def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
         action=plan.action,
         reason=plan.reason,
         ch=layer.ch,
-        scheme=layer.scheme,
+        scheme=shape["scheme"],
         role=site.role,
         placement=plan.placement,
         params_before=counts.before.params,
         params_after=counts.after.params,
         macs_before=counts.before.macs,
         macs_after=counts.after.macs,
-        k=layer.k if plan.replaced else None,
-        interleave_step=layer.interleave_step if plan.replaced else None,
-        l=layer.l if plan.replaced else None,
+        k=grouped.k if grouped else None,
+        interleave_step=grouped.interleave_step if grouped else None,
+        l=grouped.l if grouped else None,
         norm=site.norm.type if site.norm else None,
         activation=activation,
         type=site.type,
+        kind=layer.kind,
+        rank=shape.get("rank") if plan.replaced else None,
+        sum=shape.get("sum", True),
     )
 
 

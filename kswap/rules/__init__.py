@@ -1,7 +1,7 @@
 """Which pointwise layers are replaced, with which Ch and scheme, and why: rule files, read and applied.
 
-A rule file is TOML. Its head may hold ``description`` (text) and the defaults ``scheme``, ``ch``,
-``second_layer``, ``placement`` and ``activation``; then come ``[[rule]]`` tables::
+A rule file is TOML. Its head may hold ``description`` (text) and the defaults ``kind``, ``scheme``, ``ch``,
+``second_layer``, ``sum``, ``rank``, ``placement`` and ``activation``; then come ``[[rule]]`` tables::
 
     description = "EfficientNet with wider groups at the end"
 
@@ -33,8 +33,10 @@ The head may also exchange activations over the whole network, by class: ``swap_
 * ``in_channels``, ``out_channels``: a number, or ``{ min = 64, max = 512 }``, both ends included.
 
 A rule sets one or more of ``keep`` (``true`` keeps the layer; ``false`` takes back what a less specific rule
-kept), ``ch``, ``scheme``, ``second_layer``, ``placement`` (``"absorbed"`` or ``"linear"``) and
-``activation`` (one of :data:`kswap.planner.edits.ACTIVATIONS`; a linear block has none); ``why`` is the
+kept), ``kind`` (one of :data:`kswap.planner.kinds.BLOCK_KINDS`), ``ch``, ``scheme``, ``second_layer`` (``false``: K
+alone), ``sum`` (``false``: L alone instead of K + L), ``rank`` (of a low-rank block; without it the rank whose weights
+come nearest to those of the grouped block), ``placement`` (``"absorbed"`` or ``"linear"``) and ``activation`` (one of
+:data:`kswap.planner.edits.ACTIVATIONS`; a linear block has none); ``why`` is the
 reason that readers are shown.
 
 **Precedence.** Decided for each key by itself, so that two rules can each set a different key of one site:
@@ -46,18 +48,19 @@ reason that readers are shown.
 What the structure of the model keeps (the classifier, for instance) no rule can release. A rule that matched
 nothing is reported by :func:`unused`; an unknown key is a :class:`kswap.errors.RuleError`.
 
+>>> from kswap.planner import BlockSettings
 >>> from kswap.planner.sites import Site
 >>> rules = load_rules({"rule": [{"match": {"name": "blocks.*"}, "ch": 32}]})
->>> decide(rules, Site("blocks.0.conv", 64, 64), ch=16, scheme="v2").ch
+>>> decide(rules, Site("blocks.0.conv", 64, 64), BlockSettings(ch=16)).block.ch
 32
->>> decide(rules, Site("head", 64, 64), ch=16, scheme="v2").ch
+>>> decide(rules, Site("head", 64, 64), BlockSettings(ch=16)).block.ch
 16
 """
 
 from kswap.rules.deciding import Decision, decide, unused
 from kswap.rules.matching import Match, Range, Specificity
 from kswap.rules.reading import load_rules, preset_directory, presets
-from kswap.rules.ruleset import Rule, RuleSet, Settings
+from kswap.rules.ruleset import Rule, RuleSet, SiteSettings
 
 __all__ = [
     "Decision",
@@ -65,7 +68,7 @@ __all__ = [
     "Range",
     "Rule",
     "RuleSet",
-    "Settings",
+    "SiteSettings",
     "Specificity",
     "decide",
     "load_rules",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.sites import Site
 from kswap.rules.matching import REGEX_PREFIX, Range, Specificity, names
 from kswap.rules.ruleset import Rule, RuleSet, rule_label
+
+_BLOCK_KEYS = tuple(f.name for f in fields(BlockSettings))
 
 
 @dataclass(frozen=True)
@@ -17,29 +20,27 @@ class Decision:
     """What the rules say about one site.
 
     ``why`` is the reason for the reader: why the site is kept, else the ``why`` of the rules that decided
-    something, else ``None``. ``activation`` is ``None`` when the site's own one stays. ``matched`` holds the
-    places of the rules that match, counted from 0 in the order of the file.
+    something, else ``None``. ``block`` says what to plan. ``activation`` is ``None`` when the site's own one stays.
+    ``matched`` holds the places of the rules that match, counted from 0 in the order of the file.
     """
 
     keep: bool
     why: str | None
-    ch: int
-    scheme: str
-    second_layer: bool
+    block: BlockSettings
     placement: str
     activation: str | None
     matched: tuple[int, ...]
 
 
-def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
-    """What ``rules`` say about ``site``; ``ch`` and ``scheme`` are the caller's, for what nobody else sets.
+def decide(rules: RuleSet, site: Site, asked: BlockSettings) -> Decision:
+    """What ``rules`` say about ``site``; ``asked`` is from the caller, for what no rule and no head of a file sets.
 
     The precedence is that of :mod:`kswap.rules`. A site that its structure keeps (``site.keep_reason``) stays kept; one
     that stays unless it is asked for (``site.opt_in_reason``) needs a rule that matches by name or role.
 
     >>> from kswap.rules import load_rules
     >>> rules = load_rules({"rule": [{"match": {"role": "projection"}, "keep": True, "why": "thin already"}]})
-    >>> decision = decide(rules, Site("proj", 64, 16, role="projection"), ch=16, scheme="v2")
+    >>> decision = decide(rules, Site("proj", 64, 16, role="projection"), BlockSettings())
     >>> decision.keep, decision.why, decision.matched
     (True, 'thin already', (0,))
     """
@@ -53,9 +54,7 @@ def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
     }
     chosen: dict[str, Any] = {
         "keep": site.opt_in_reason is not None,
-        "scheme": scheme,
-        "ch": ch,
-        "second_layer": True,
+        **{name: getattr(asked, name) for name in _BLOCK_KEYS},
         "placement": "absorbed",
         "activation": None,
     }
@@ -69,7 +68,8 @@ def decide(rules: RuleSet, site: Site, ch: int, scheme: str) -> Decision:
         why = rules.rules[decider["keep"]].why or f"kept by rule {decider['keep'] + 1} of {rules.name}"
     if site.keep_reason is not None:
         chosen["keep"], why = True, site.keep_reason
-    return Decision(why=why, matched=tuple(sorted(index for _, index in ranked)), **chosen)
+    block = BlockSettings(**{name: chosen.pop(name) for name in _BLOCK_KEYS})
+    return Decision(why=why, block=block, matched=tuple(sorted(index for _, index in ranked)), **chosen)
 
 
 def _asks_for(rule: Rule) -> bool:

@@ -51,7 +51,7 @@ def load_rules(spec: str | Path | RuleSet | dict[str, Any] | None = None, scheme
     if isinstance(spec, RuleSet):
         return spec
     if spec is None:
-        return _preset(f"keffnet-{check_word(scheme, SCHEMES, 'scheme')}")
+        return _preset(SCHEMES[check_word(scheme, SCHEMES, "scheme")].preset)
     if isinstance(spec, dict):
         return RuleSet.from_json(spec)
     if isinstance(spec, Path):

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kswap.errors import PlanError, RuleError
 from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.kinds import BLOCK_KINDS
+from kswap.planner.kinds.kind import check_rank
 from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES, check_ch
-from kswap.planner.sites import KINDS
+from kswap.planner.sites import LAYER_KINDS
 from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
 from kswap.rules.matching import Match
 
-DEFAULT_KEYS = ("scheme", "ch", "second_layer", "placement", "activation")
+DEFAULT_KEYS = ("kind", "scheme", "ch", "second_layer", "sum", "rank", "placement", "activation")
 SETTING_KEYS = ("keep", *DEFAULT_KEYS)
 RULE_KEYS = ("match", *SETTING_KEYS, "why")
 FILE_KEYS = ("description", "match", *DEFAULT_KEYS, "swap_activations", "rule")
 
 
 @dataclass(frozen=True)
-class Settings:
+class SiteSettings:
     """What a rule, or the head of a rule file, sets. ``None`` leaves a key to those that come after."""
 
     keep: bool | None = None
@@ -30,19 +32,34 @@ class Settings:
     second_layer: bool | None = None
     placement: str | None = None
     activation: str | None = None
+    kind: str | None = None
+    sum: bool | None = None
+    rank: int | None = None
 
     def __post_init__(self) -> None:
-        for label in ("keep", "second_layer"):
+        for label in ("keep", "second_layer", "sum"):
             if getattr(self, label) is not None:
                 check_flag(getattr(self, label), label)
-        for label, known in (("scheme", SCHEMES), ("placement", PLACEMENTS), ("activation", ACTIVATIONS)):
+        words: dict[str, Iterable[str]] = {
+            "kind": BLOCK_KINDS,
+            "scheme": SCHEMES,
+            "placement": PLACEMENTS,
+            "activation": ACTIVATIONS,
+        }
+        for label, known in words.items():
             if getattr(self, label) is not None:
                 check_word(getattr(self, label), known, label)
-        if self.ch is not None:
-            try:
-                check_ch(self.ch)
-            except PlanError as error:
-                raise RuleError(str(error)) from error
+        for check, number in ((check_ch, self.ch), (check_rank, self.rank)):
+            if number is not None:
+                try:
+                    check(number)
+                except PlanError as error:
+                    raise RuleError(str(error)) from error
+        if self.kind == "grouped" and self.rank is not None:
+            raise RuleError("a grouped block has no rank; leave out rank, or set kind = 'low-rank'")
+        takes_in = self.kind is None or BLOCK_KINDS[self.kind].plan_class.absorbs
+        if self.placement == "absorbed" and not takes_in:
+            raise RuleError(f"a {self.kind} block takes in no norm or activation; leave out placement")
         if self.placement == "linear" and self.activation is not None:
             raise RuleError("an activation has no place in a linear block; leave out activation or placement")
 
@@ -60,7 +77,7 @@ class Rule:
     """One ``[[rule]]`` table: what it asks of a site, what it sets, and why."""
 
     match: Match
-    settings: Settings
+    settings: SiteSettings
     why: str | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +96,7 @@ class Rule:
         table = check_table(data, RULE_KEYS, "a rule")
         if "match" not in table:
             raise RuleError("it has no match; say which sites it means")
-        settings = Settings(**{key: table[key] for key in SETTING_KEYS if key in table})
+        settings = SiteSettings(**{key: table[key] for key in SETTING_KEYS if key in table})
         return cls(Match.from_json(table["match"]), settings, table.get("why"))
 
 
@@ -100,14 +117,14 @@ class RuleSet:
 
     name: str
     description: str = ""
-    defaults: Settings = Settings()
+    defaults: SiteSettings = SiteSettings()
     rules: tuple[Rule, ...] = ()
     swap_activations: Mapping[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("conv",)
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
-            check_word(kind, KINDS, "match at the head of the file")
+            check_word(kind, LAYER_KINDS, "match at the head of the file")
         check_text(self.name, "name")
         check_text(self.description, "description")
         if not isinstance(self.swap_activations, dict):
@@ -150,7 +167,7 @@ class RuleSet:
         return cls(
             name=table.get("name", name),
             description=table.get("description", ""),
-            defaults=Settings(**{key: table[key] for key in DEFAULT_KEYS if key in table}),
+            defaults=SiteSettings(**{key: table[key] for key in DEFAULT_KEYS if key in table}),
             rules=tuple(rules),
             swap_activations=swap,
             kinds=tuple(kinds),

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from kswap.errors import DeployError
 from kswap.graph.clone import copy_with
-from kswap.nn import GroupedPointwise, PointwiseBlock
+from kswap.nn import GroupedBlock as PointwiseBlock
+from kswap.nn import GroupedPointwise
 from kswap.nn.execution import Execution, Reorder, executions
 from kswap.sources.inputs import Inputs
 from kswap.timing import interleaved

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 import kswap
 from kswap.graph.observe import observe
-from kswap.nn import PointwiseBlock
-from kswap.nn.init import init_block_
+from kswap.nn import GroupedBlock
 from kswap.planner import Plan, plan_layer
 from kswap.planner.counting import count_plan
 
@@ -50,8 +49,8 @@ def test_weight_standardised_ones_are_replaced_by_their_own_kind(kind: type[nn.C
     """K and L standardise each filter over the inputs of its group; gamma is scaled to that fan-in."""
     gain = {"gamma": 1.7, "gain_init": 0.5} if kind in STANDARDISED[2:] else {}
     conv = kind(40, 27, 1, eps=1e-3, bias=True, **gain)
-    block = PointwiseBlock(plan_layer(40, 27, 8), replaces=conv).eval()
-    init_block_(block)
+    block = GroupedBlock(plan_layer(40, 27, 8), replaces=conv).eval()
+    block.reset_parameters()
     assert block.k.second is not None
     x = torch.randn(2, 40, 5, 5)
     parts = []
@@ -198,7 +197,7 @@ def test_standardised_models_survive_a_save(tmp_path: Any) -> None:
 def test_a_block_answers_for_the_layer_it_stands_for() -> None:
     """Models ask a layer for its device, its dtype, or whether it has a bias."""
     conv = create_conv2d(64, 48, 1, stride=2, padding="same", bias=True)
-    block = PointwiseBlock(plan_layer(64, 48, 8), replaces=conv.double())
+    block = GroupedBlock(plan_layer(64, 48, 8), replaces=conv.double())
     assert (block.weight.dtype, block.weight.device) == (torch.double, torch.device("cpu"))
     assert block.bias is not None
     assert (block.kernel_size, block.stride, block.padding, block.groups) == ((1, 1), (2, 2), (0, 0), 1)

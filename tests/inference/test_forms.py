@@ -12,7 +12,7 @@ from torch import nn
 
 from kswap.inference.folded_block import fold
 from kswap.inference.forms import DENSE, Residual, divisors, forms_of, is_block_diagonal, least_cost, shortlist
-from kswap.nn import PointwiseBlock
+from kswap.nn import GroupedBlock, PointwiseBlock
 from kswap.nn.affine import affine_of
 from kswap.nn.affine_norm import scale_and_shift, split_norm
 from kswap.planner import plan_layer
@@ -43,7 +43,7 @@ def settled(module: nn.Module) -> nn.Module:
 
 def block_of(inputs: int, outputs: int, ch: int, scheme: str = "v2", **parts: object) -> PointwiseBlock | None:
     plan = plan_layer(inputs, outputs, ch, scheme, parts.pop("second_layer", True))
-    return None if plan.k is None else settled(PointwiseBlock(plan, **parts))
+    return None if plan.k is None else settled(GroupedBlock(plan, **parts))
 
 
 def assert_all_forms_agree(block: PointwiseBlock, x: torch.Tensor) -> list[str]:

@@ -21,7 +21,7 @@ from kswap.keras.weights import (
     load_,
     parts_of,
 )
-from kswap.nn.block import PointwiseBlock
+from kswap.nn import GroupedBlock
 from kswap.planner import plan_layer
 
 ARRAYS = np.load(Path(__file__).parent.parent / "data" / "authors_blocks.npz", allow_pickle=False)
@@ -58,7 +58,7 @@ def loaded(case: dict[str, Any]) -> nn.Module:
                 norm, "1", parts[BlockPart(case["version"].lower(), "blk", "k", "first", "norm")], layers
             )
     else:
-        model = PointwiseBlock(plan, norm, act, replaces=conv)
+        model = GroupedBlock(plan, norm, act, replaces=conv)
         assignment = block_assignment(model, "", "blk", parts, layers)
     assert assignment.used == set(layers)
     load_(model, assignment)
@@ -124,14 +124,14 @@ def case_of(name: str) -> dict[str, Any]:
 def test_another_ch_is_refused() -> None:
     case = case_of("V2_14_10_4_swish_bn_nobias")
     layers = layers_of(case)
-    block = PointwiseBlock(plan_layer(14, 10, 3), nn.BatchNorm2d(10), nn.SiLU())
+    block = GroupedBlock(plan_layer(14, 10, 3), nn.BatchNorm2d(10), nn.SiLU())
     with pytest.raises(SavedError, match=r"has the shape .* another network, ch"):
         load_(block, block_assignment(block, "", "blk", parts_of(layers), layers))
 
 
 def test_another_scheme_is_refused() -> None:
     layers = layers_of(case_of("V2_14_10_4_swish_bn_nobias"))
-    block = PointwiseBlock(plan_layer(1152, 320, 16), nn.BatchNorm2d(320))
+    block = GroupedBlock(plan_layer(1152, 320, 16), nn.BatchNorm2d(320))
     del layers["blk_c1_p2_conv"]
     with pytest.raises(SavedError, match="no conv for the second path of K of 'blk'"):
         block_assignment(block, "", "blk", parts_of(layers), layers)
@@ -140,6 +140,6 @@ def test_another_scheme_is_refused() -> None:
 def test_a_missing_array_is_named() -> None:
     layers = layers_of(case_of("V2_14_10_4_swish_bn_nobias"))
     del layers["blk_c1_p2_bn"]["gamma"]
-    block = PointwiseBlock(plan_layer(14, 10, 4), nn.BatchNorm2d(10), nn.SiLU())
+    block = GroupedBlock(plan_layer(14, 10, 4), nn.BatchNorm2d(10), nn.SiLU())
     with pytest.raises(SavedError, match="layer 'blk_c1_p2_bn' has beta, moving_mean, moving_variance, but needs"):
         block_assignment(block, "", "blk", parts_of(layers), layers)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kswap.nn import GroupedPointwise, Interleave, PointwiseBlock
-from kswap.nn.init import init_block_, reset_norm_
+from kswap.nn import GroupedBlock, GroupedPointwise, Interleave
+from kswap.nn.init import reset_norm_
 from kswap.planner import GroupedLayout, interleave_order, plan_layer
 
 
@@ -25,7 +25,7 @@ def test_block_against_dense_matrices(ic: int, f: int, ch: int, scheme: str, bia
     plan = plan_layer(ic, f, ch, scheme)
     if plan.k is None:
         return
-    block = PointwiseBlock(plan, replaces=nn.Conv2d(ic, f, 1, bias=bias)).double()
+    block = GroupedBlock(plan, replaces=nn.Conv2d(ic, f, 1, bias=bias)).double()
     x = torch.randn(2, ic, 3, 2, dtype=torch.double)
 
     def dense(layer: GroupedPointwise, layout: GroupedLayout) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,7 +56,7 @@ def test_block_against_dense_matrices(ic: int, f: int, ch: int, scheme: str, bia
 
 
 def test_norm_and_activation_stand_in_both_layers() -> None:
-    block = PointwiseBlock(plan_layer(64, 48, 16), nn.BatchNorm2d(48), nn.SiLU(inplace=True)).eval()
+    block = GroupedBlock(plan_layer(64, 48, 16), nn.BatchNorm2d(48), nn.SiLU(inplace=True)).eval()
     assert block.k_norm is not block.l_norm
     x = torch.randn(1, 64, 4, 4)
     k = torch.nn.functional.silu(block.k_norm(block.k(x)))
@@ -65,22 +65,22 @@ def test_norm_and_activation_stand_in_both_layers() -> None:
 
 
 def test_stride_is_that_of_the_convolution() -> None:
-    block = PointwiseBlock(plan_layer(64, 48, 16), replaces=nn.Conv2d(64, 48, 1, stride=2))
+    block = GroupedBlock(plan_layer(64, 48, 16), replaces=nn.Conv2d(64, 48, 1, stride=2))
     assert block(torch.zeros(1, 64, 9, 8)).shape == (1, 48, 5, 4)
 
 
 def test_a_frozen_convolution_gives_a_frozen_block() -> None:
     conv = nn.Conv2d(64, 48, 1)
     conv.weight.requires_grad_(False)
-    block = PointwiseBlock(plan_layer(64, 48, 16), replaces=conv)
+    block = GroupedBlock(plan_layer(64, 48, 16), replaces=conv)
     assert not any(p.requires_grad for p in block.parameters())
 
 
 def test_glorot_limits_are_those_of_keras() -> None:
     """Fan-in is the inputs per group, fan-out all filters of the convolution."""
     torch.manual_seed(0)
-    block = PointwiseBlock(plan_layer(1152, 320, 16), nn.BatchNorm2d(320), replaces=nn.Conv2d(1152, 320, 1))
-    init_block_(block)
+    block = GroupedBlock(plan_layer(1152, 320, 16), nn.BatchNorm2d(320), replaces=nn.Conv2d(1152, 320, 1))
+    block.reset_parameters()
     for layer in block.grouped_layers:
         for conv in layer.convolutions:
             limit = math.sqrt(6 / (16 + conv.out_channels))
@@ -94,8 +94,8 @@ def test_norms_start_as_constructed() -> None:
     norm = nn.BatchNorm2d(48)
     nn.init.uniform_(norm.weight)
     norm.running_mean.fill_(3.0)
-    block = PointwiseBlock(plan_layer(64, 48, 16), norm)
-    init_block_(block)
+    block = GroupedBlock(plan_layer(64, 48, 16), norm)
+    block.reset_parameters()
     for copy in (block.k_norm, block.l_norm):
         assert bool((copy.weight == 1).all())
         assert not copy.running_mean.any()
@@ -118,11 +118,11 @@ def test_interleave_is_undone_by_its_inverse() -> None:
 
 
 def test_every_weight_gets_a_gradient() -> None:
-    block = PointwiseBlock(plan_layer(53, 37, 8), nn.BatchNorm2d(37), nn.SiLU())
+    block = GroupedBlock(plan_layer(53, 37, 8), nn.BatchNorm2d(37), nn.SiLU())
     block(torch.randn(4, 53, 3, 3)).square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in block.parameters())
 
 
 def test_a_kept_plan_makes_no_block() -> None:
     with pytest.raises(ValueError, match="24 input channels"):
-        PointwiseBlock(plan_layer(24, 16, 16))
+        GroupedBlock(plan_layer(24, 16, 16))

@@ -505,18 +505,41 @@ def test_an_edited_ch_is_planned_anew_when_k_and_l_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("sites", 0, "ch"), 2),
+        (("sites", 0, "second_layer"), False),
+        (("sites", 0, "scheme"), "v1"),
+        (("sites", 0, "k"), GroupedLayout.even(14, 10, 2).to_json()),
+        (("sites", 0, "l"), GroupedLayout.even(10, 10, 2).to_json()),
+        (("sites", 1, "l"), GroupedLayout.even(256, 256, 2).to_json()),
+        (("sites", 0, "interleave_step"), 3),
+        (("sites", 1, "interleave_step"), 2),
+    ],
+)
+def test_the_stored_layout_is_what_counts_and_a_note_says_that_its_settings_would_make_another(
+    path: tuple[str | int, ...], value: Any
+) -> None:
+    data = edited(*path, value=value)
+    read = Plan.from_json(data)
+    name = "ab"[path[1]]
+    assert read[name].to_json() == data["sites"][path[1]]
+    assert read.notes == (f"stored layouts are used that ch and scheme of their sites would not give: {name}",)
+    assert Plan.from_json(read.to_json()) == read
+
+
+@pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("sites", 0, "ch"), 2, "'k' of site 'a' is not what ch=2, scheme v2 gives"),
-        (("sites", 0, "second_layer"), False, "'l' of site 'a' is not what ch=4"),
-        (("sites", 0, "scheme"), "v1", "'k' of site 'a' is not what ch=4, scheme v1 gives"),
         (("sites", 0, "k", "groups"), 5, "do not make 10 output channels"),
         (("sites", 0, "k", "group_width"), 5, "do not make 4 groups of 5"),
-        (("sites", 0, "k"), GroupedLayout.even(14, 10, 2).to_json(), "'k' of site 'a' is not what ch=4"),
-        (("sites", 0, "l"), GroupedLayout.even(10, 10, 2).to_json(), "'l' of site 'a' is not what ch=4"),
-        (("sites", 1, "l"), GroupedLayout.even(256, 256, 2).to_json(), "'l' of site 'b' is not what ch=4"),
-        (("sites", 0, "interleave_step"), 3, "interleave_step of site 'a' is 3, but the scheme gives 2"),
-        (("sites", 1, "interleave_step"), 2, "interleave_step of site 'b' is 2, but the scheme gives None"),
+        (("sites", 0, "k"), GroupedLayout.even(14, 10, 1).to_json(), "site 'a': K has one group"),
+        (("sites", 0, "l"), GroupedLayout.even(14, 10, 2).to_json(), "do not make 2 groups of 7"),
+        (("sites", 0, "interleave_step"), 11, "interleave_step must be a whole number from 2 to 10, not 11"),
+        (("sites", 0, "interleave_step"), 1, "interleave_step must be a whole number from 2 to 10, not 1"),
+        (("sites", 0, "kind"), "dense", "unknown kind of block 'dense': known are grouped, low-rank"),
+        (("sites", 0, "kind"), "low-rank", "site 'a' is of kind low-rank, which has no second_layer"),
+        (("sites", 0, "rank"), 3, "site 'a' is of kind grouped, which has no rank"),
         (("sites", 0, "k"), 5, "must be a table of five integers"),
         (("sites", 0, "k", "groups"), "4", "'groups' of a grouped layer in the plan must be an integer, not '4'"),
         (("sites", 0, "k", "groups"), True, "'groups' of a grouped layer in the plan must be an integer, not True"),
@@ -552,7 +575,7 @@ def test_an_edited_ch_is_planned_anew_when_k_and_l_are_left_out() -> None:
         (("input_size",), 224, "input_size of the plan must be a list of whole numbers, not 224"),
         (("ch",), "4", "at least 1, not '4'"),
         (("scheme",), "v3", "unknown scheme 'v3'"),
-        (("format",), 2, "this plan has format 2, and this kswap reads format 1"),
+        (("format",), 3, "this plan has format 3, and this kswap reads formats 1, 2"),
         (("format",), None, "this plan has format None"),
     ],
 )

@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 
 import kswap.rules
 from kswap.errors import RuleError
+from kswap.planner import BLOCK_KINDS, BlockSettings
 from kswap.planner.edits import ACTIVATIONS
 from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES
 from kswap.planner.sites import ROLES, Site
 from kswap.rules import (
+    Decision,
     Match,
     Range,
     Rule,
     RuleSet,
-    Settings,
+    SiteSettings,
     Specificity,
     decide,
     load_rules,
@@ -37,7 +39,7 @@ from kswap.rules import (
 quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 SITE = Site("blocks.6.0.conv_pwl", 1152, 320, role="projection")
-CALLER = {"ch": 8, "scheme": "v2"}
+CALLER = BlockSettings(ch=8, scheme="v2")
 
 # Name patterns that all fit SITE, by how exact they are (None: a rule without a name).
 FITTING = {
@@ -51,6 +53,8 @@ VALUES = {
     "scheme": st.sampled_from(sorted(SCHEMES)),
     "ch": st.integers(1, 512),
     "second_layer": st.booleans(),
+    "sum": st.booleans(),
+    "kind": st.sampled_from(sorted(BLOCK_KINDS)),
     "placement": st.sampled_from(PLACEMENTS),
     "activation": st.sampled_from(sorted(ACTIVATIONS)),
 }
@@ -61,7 +65,7 @@ def one_rule(match: dict, **parts: object) -> RuleSet:
 
 
 def matches(match: dict, site: Site = SITE) -> bool:
-    return decide(one_rule(match), site, **CALLER).matched == (0,)
+    return decide(one_rule(match), site, CALLER).matched == (0,)
 
 
 def b0_sites() -> list[Site]:
@@ -147,10 +151,17 @@ def ranked_rules(draw: st.DrawFn) -> tuple[Specificity, Rule]:
     match = Match(name=(name,)) if name else Match(role=("projection",))
     keys = draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=3, unique=True))
     chosen = {key: draw(VALUES[key]) for key in keys}
+    if chosen.get("kind") == "low-rank":
+        chosen.pop("placement", None)
     if chosen.get("placement") == "linear":
         chosen.pop("activation", None)
     why = draw(st.sampled_from([None, "late stage", 'größer, "so to say"']))
-    return rank, Rule(match, Settings(**chosen), why)
+    return rank, Rule(match, SiteSettings(**chosen), why)
+
+
+def decided(decision: Decision, key: str) -> object:
+    """What was decided about a key of a rule."""
+    return getattr(decision if hasattr(decision, key) else decision.block, key)
 
 
 def test_patterns_have_the_rank_they_are_listed_under() -> None:
@@ -170,14 +181,17 @@ def test_the_most_exact_name_of_a_list_counts() -> None:
 def test_each_key_comes_from_the_most_specific_rule_and_among_equals_the_last(
     ranked: list[tuple[Specificity, Rule]],
 ) -> None:
-    decision = decide(RuleSet("r", rules=tuple(rule for _, rule in ranked)), SITE, **CALLER)
-    fallback = {"keep": False, "scheme": "v2", "ch": 8, "second_layer": True, "placement": "absorbed"}
+    decision = decide(RuleSet("r", rules=tuple(rule for _, rule in ranked)), SITE, CALLER)
+    fallback = {"keep": False, "scheme": "v2", "ch": 8, "second_layer": True, "placement": "absorbed"} | {
+        "kind": "grouped",
+        "sum": True,
+    }
     for key in VALUES:
         best = max(
             ((rank, index) for index, (rank, rule) in enumerate(ranked) if key in rule.settings.stated), default=None
         )
         expected = fallback.get(key) if best is None else getattr(ranked[best[1]][1].settings, key)
-        assert getattr(decision, key) == expected, key
+        assert decided(decision, key) == expected, key
     assert decision.matched == tuple(range(len(ranked)))
 
 
@@ -186,9 +200,9 @@ def test_each_key_comes_from_the_most_specific_rule_and_among_equals_the_last(
 def test_order_counts_among_equals_only(ranked: list[tuple[Specificity, Rule]]) -> None:
     by_rank = sorted(ranked, key=lambda pair: -pair[0])  # stable: equals stay in their order
     as_written, reordered = (
-        decide(RuleSet("r", rules=tuple(rule for _, rule in pairs)), SITE, **CALLER) for pairs in (ranked, by_rank)
+        decide(RuleSet("r", rules=tuple(rule for _, rule in pairs)), SITE, CALLER) for pairs in (ranked, by_rank)
     )
-    assert {key: getattr(as_written, key) for key in VALUES} == {key: getattr(reordered, key) for key in VALUES}
+    assert {key: decided(as_written, key) for key in VALUES} == {key: decided(reordered, key) for key in VALUES}
 
 
 @quick
@@ -197,12 +211,12 @@ def test_head_of_the_file_stands_between_rules_and_caller(
     ranked: list[tuple[Specificity, Rule]], scheme: str, ch: int
 ) -> None:
     rules = tuple(rule for _, rule in ranked)
-    head = Settings(scheme="v1", ch=77, second_layer=False, activation="gelu")
-    without = decide(RuleSet("r", rules=rules), SITE, ch=77, scheme="v1")
-    decision = decide(RuleSet("r", defaults=head, rules=rules), SITE, ch=ch, scheme=scheme)
+    head = SiteSettings(scheme="v1", ch=77, second_layer=False, activation="gelu")
+    without = decide(RuleSet("r", rules=rules), SITE, BlockSettings(ch=77, scheme="v1"))
+    decision = decide(RuleSet("r", defaults=head, rules=rules), SITE, BlockSettings(ch=ch, scheme=scheme))
     stated = {key for rule in rules for key in rule.settings.stated}
-    assert (decision.scheme, decision.ch) == (without.scheme, without.ch)
-    assert decision.second_layer is (without.second_layer if "second_layer" in stated else False)
+    assert (decision.block.scheme, decision.block.ch) == (without.block.scheme, without.block.ch)
+    assert decision.block.second_layer is (without.block.second_layer if "second_layer" in stated else False)
     assert decision.activation == (without.activation if "activation" in stated else "gelu")
 
 
@@ -216,8 +230,8 @@ def test_two_rules_can_set_different_keys_of_one_site() -> None:
             ]
         }
     )
-    decision = decide(rules, SITE, **CALLER)
-    assert (decision.ch, decision.placement, decision.scheme) == (32, "linear", "v2")
+    decision = decide(rules, SITE, CALLER)
+    assert (decision.block.ch, decision.placement, decision.block.scheme) == (32, "linear", "v2")
     assert decision.why == "late; thin"
     assert decision.matched == (0, 1)
 
@@ -231,25 +245,25 @@ def test_a_rule_that_lost_all_its_keys_gives_no_reason() -> None:
             ]
         }
     )
-    assert decide(rules, SITE, **CALLER).why is None
+    assert decide(rules, SITE, CALLER).why is None
 
 
 def test_keep_with_and_without_a_reason() -> None:
-    decision = decide(one_rule({"name": SITE.name}, keep=True, why="too thin"), SITE, **CALLER)
+    decision = decide(one_rule({"name": SITE.name}, keep=True, why="too thin"), SITE, CALLER)
     assert (decision.keep, decision.why) == (True, "too thin")
-    assert decide(one_rule({"name": SITE.name}, keep=True), SITE, **CALLER).why == "kept by rule 1 of rules"
+    assert decide(one_rule({"name": SITE.name}, keep=True), SITE, CALLER).why == "kept by rule 1 of rules"
 
 
 def test_a_more_specific_rule_takes_a_keep_back_and_a_less_specific_one_does_not() -> None:
     keep = {"match": {"name": "blocks.*"}, "keep": True}
     for name, kept in ((SITE.name, False), (r"re:.+", False), ("*", False), (None, True)):
         match = {"name": name} if name else {"role": "projection"}
-        assert decide(load_rules({"rule": [keep, {"match": match, "keep": False}]}), SITE, **CALLER).keep is kept
+        assert decide(load_rules({"rule": [keep, {"match": match, "keep": False}]}), SITE, CALLER).keep is kept
 
 
 def test_what_the_structure_keeps_no_rule_releases() -> None:
     site = replace(SITE, keep_reason="the classifier is never replaced")
-    decision = decide(one_rule({"name": SITE.name}, keep=False, why="please"), site, **CALLER)
+    decision = decide(one_rule({"name": SITE.name}, keep=False, why="please"), site, CALLER)
     assert (decision.keep, decision.why) == (True, "the classifier is never replaced")
 
 
@@ -318,18 +332,23 @@ def test_without_rules_the_scheme_of_the_caller_counts() -> None:
     for scheme in SCHEMES:
         rules = load_rules(None, scheme=scheme)
         assert rules.name == f"keffnet-{scheme}"
-        assert decide(rules, SITE, ch=8, scheme=scheme).scheme == scheme
+        assert decide(rules, SITE, BlockSettings(ch=8, scheme=scheme)).block.scheme == scheme
 
 
 def test_a_named_preset_wins_over_the_scheme_of_the_caller() -> None:
     rules = load_rules("keffnet-v1", scheme="v2")
-    assert decide(rules, SITE, ch=8, scheme="v2").scheme == "v1"
-    assert decide(rules, SITE, ch=8, scheme="v2").ch == 8
+    assert decide(rules, SITE, BlockSettings(ch=8, scheme="v2")).block.scheme == "v1"
+    assert decide(rules, SITE, BlockSettings(ch=8, scheme="v2")).block.ch == 8
 
 
 def test_no_second_layer() -> None:
-    decision = decide(load_rules("no-second-layer"), SITE, ch=8, scheme="v1")
-    assert (decision.second_layer, decision.scheme, decision.ch, decision.keep) == (False, "v2", 8, False)
+    decision = decide(load_rules("no-second-layer"), SITE, BlockSettings(ch=8, scheme="v1"))
+    assert (decision.block.second_layer, decision.block.scheme, decision.block.ch, decision.keep) == (
+        False,
+        "v2",
+        8,
+        False,
+    )
 
 
 def test_every_rule_of_the_example_decides_something_on_efficientnet_b0() -> None:
@@ -337,27 +356,29 @@ def test_every_rule_of_the_example_decides_something_on_efficientnet_b0() -> Non
     sites = b0_sites()
     assert len(sites) == 64
     assert unused(rules, sites) == ()
-    decisions = {site.name: decide(rules, site, ch=4, scheme="v1") for site in sites}
+    decisions = {site.name: decide(rules, site, BlockSettings(ch=4, scheme="v1")) for site in sites}
     assert decisions["blocks.3.0.se.conv_reduce"].keep
     assert "1x1" in (decisions["blocks.3.0.se.conv_reduce"].why or "")
     assert not decisions["blocks.6.0.se.conv_reduce"].keep
-    assert decisions["blocks.6.0.se.conv_reduce"].ch == 16
-    assert decisions["blocks.5.1.conv_pw"].ch == 32
-    assert decisions["blocks.6.0.conv_pw"].ch == 32
-    assert (decisions["blocks.6.0.conv_pwl"].ch, decisions["blocks.6.0.conv_pwl"].scheme) == (16, "v1")
+    assert decisions["blocks.6.0.se.conv_reduce"].block.ch == 16
+    assert decisions["blocks.5.1.conv_pw"].block.ch == 32
+    assert decisions["blocks.6.0.conv_pw"].block.ch == 32
+    assert (decisions["blocks.6.0.conv_pwl"].block.ch, decisions["blocks.6.0.conv_pwl"].block.scheme) == (16, "v1")
     assert decisions["blocks.3.1.conv_pwl"].placement == "linear"
     assert decisions["blocks.3.0.conv_pwl"].placement == "absorbed"
-    assert not decisions["blocks.1.0.conv_pwl"].second_layer
+    assert not decisions["blocks.1.0.conv_pwl"].block.second_layer
     assert decisions["conv_head"].activation == "hard_swish"
-    assert decisions["blocks.4.0.conv_pw"] == decide(load_rules("keffnet-v2"), sites[0], ch=16, scheme="v2")
+    assert decisions["blocks.3.0.conv_pw"] == decide(
+        load_rules("keffnet-v2"), sites[0], BlockSettings(ch=16, scheme="v2")
+    )
     assert all(rule.why for rule in rules.rules)
 
 
 def test_the_example_shows_every_key() -> None:
     rules = load_rules("example-per-site")
     shown = {key for rule in rules.rules for key in (*rule.match.stated, *rule.settings.stated)}
-    assert shown == {f.name for f in (*fields(Match), *fields(Settings))}
-    assert set(rules.defaults.stated) == {"scheme", "ch", "second_layer", "placement"}
+    assert shown == {f.name for f in (*fields(Match), *fields(SiteSettings))}
+    assert set(rules.defaults.stated) == {"kind", "scheme", "ch", "second_layer", "sum", "placement"}
     text = (preset_directory() / "example-per-site.toml").read_text(encoding="utf-8")
     assert all(activation in text for activation in ACTIVATIONS)
     assert all(role in text for role in ROLES)
@@ -389,7 +410,7 @@ def test_a_file_by_path_by_text_and_as_a_table_are_the_same(tmp_path: Path, monk
     file = tmp_path / "mine.toml"
     file.write_text('description = "d"\nch = 4\n[[rule]]\nmatch = { name = "a" }\nkeep = true\n', encoding="utf-8")
     table = {"name": "mine.toml", "description": "d", "ch": 4, "rule": [{"match": {"name": "a"}, "keep": True}]}
-    expected = RuleSet("mine.toml", "d", Settings(ch=4), (Rule(Match(name=("a",)), Settings(keep=True)),))
+    expected = RuleSet("mine.toml", "d", SiteSettings(ch=4), (Rule(Match(name=("a",)), SiteSettings(keep=True)),))
     monkeypatch.chdir(tmp_path)
     for spec in (file, str(file), "mine.toml", "./mine.toml", table, expected):
         assert load_rules(spec) == expected
@@ -404,7 +425,7 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
 @quick
 @given(st.lists(ranked_rules(), max_size=4), st.sampled_from(["", "für alle"]), st.none() | st.integers(1, 9))
 def test_rules_survive_json(ranked: list[tuple[Specificity, Rule]], description: str, ch: int | None) -> None:
-    rules = RuleSet("r", description, Settings(ch=ch), tuple(rule for _, rule in ranked))
+    rules = RuleSet("r", description, SiteSettings(ch=ch), tuple(rule for _, rule in ranked))
     assert RuleSet.from_json(json.loads(json.dumps(rules.to_json()))) == rules
     assert load_rules(rules.to_json()) == rules
 
@@ -540,4 +561,4 @@ def test_mistakes_in_a_table_of_the_caller() -> None:
     with pytest.raises(RuleError, match="name must be text, not 3"):
         load_rules({"name": 3})
     with pytest.raises(RuleError, match="keep belongs into a rule"):
-        RuleSet("r", defaults=Settings(keep=True))
+        RuleSet("r", defaults=SiteSettings(keep=True))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import kswap
 from kswap.errors import DeployError, PlanError
-from kswap.nn import PointwiseBlock
+from kswap.nn import GroupedBlock, PointwiseBlock
 from kswap.nn.execution import Execution, executions
 from kswap.planner import GroupedLayout, plan_layer
 from kswap.training.optimize import optimize_for_training
@@ -53,7 +53,7 @@ def test_every_execution_of_a_block_computes_the_same(
     if plan.k is None:
         return
     norms, acts = nn.BatchNorm2d(f) if norm else None, nn.SiLU(inplace=True) if act else None
-    block = PointwiseBlock(plan, norms, acts, replaces=nn.Conv2d(ic, f, 1, bias=bias, stride=stride)).double()
+    block = GroupedBlock(plan, norms, acts, replaces=nn.Conv2d(ic, f, 1, bias=bias, stride=stride)).double()
     x = torch.randn(3, ic, 5, 4, dtype=torch.double)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -68,7 +68,7 @@ def test_every_execution_of_a_block_computes_the_same(
 @pytest.mark.parametrize(("ic", "f"), [(1152, 320), (64, 48), (14, 10), (24, 144), (30, 1)])
 def test_every_execution_keeps_channels_last(ic: int, f: int) -> None:
     plan = plan_layer(ic, f, 4)
-    block = PointwiseBlock(plan, nn.BatchNorm2d(f)) if plan.k else PointwiseBlock(plan_layer(64, 48, 16))
+    block = GroupedBlock(plan, nn.BatchNorm2d(f)) if plan.k else GroupedBlock(plan_layer(64, 48, 16))
     x = torch.randn(2, block.in_channels, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
     for k, l in choices(block):  # noqa: E741
         block.compute_as_(k, l)
@@ -79,7 +79,7 @@ def test_every_execution_keeps_channels_last(ic: int, f: int) -> None:
 
 
 def test_what_every_execution_multiplies_has_second_derivatives() -> None:
-    block = PointwiseBlock(plan_layer(9, 7, 2), replaces=nn.Conv2d(9, 7, 1)).double()
+    block = GroupedBlock(plan_layer(9, 7, 2), replaces=nn.Conv2d(9, 7, 1)).double()
     x = torch.randn(2, 9, 2, 2, dtype=torch.double, requires_grad=True)
     for k, l in choices(block):  # noqa: E741
         block.compute_as_(k, l)
@@ -97,20 +97,20 @@ def test_executions_go_from_the_layout_itself_to_dense() -> None:
 
 @pytest.mark.parametrize("execution", [Execution(5, 32), Execution(7), Execution(72, 5)])
 def test_groups_that_do_not_divide_are_refused(execution: Execution) -> None:
-    block = PointwiseBlock(plan_layer(1152, 320, 16))
+    block = GroupedBlock(plan_layer(1152, 320, 16))
     with pytest.raises(PlanError, match="take divisors"):
         block.compute_as_(execution)
 
 
 def test_other_kinds_stay_as_they_stand() -> None:
-    block = PointwiseBlock(plan_layer(64, 48, 16), replaces=nn.Linear(64, 48))
+    block = GroupedBlock(plan_layer(64, 48, 16), replaces=nn.Linear(64, 48))
     with pytest.raises(PlanError, match="only computed as it stands"):
         block.compute_as_(Execution(1))
     assert optimize_for_training(nn.Sequential(block))(torch.zeros(2, 64)).shape == (2, 48)
 
 
 def test_frozen_parameters_get_no_gradient() -> None:
-    block = PointwiseBlock(plan_layer(64, 40, 16), replaces=nn.Conv2d(64, 40, 1))
+    block = GroupedBlock(plan_layer(64, 40, 16), replaces=nn.Conv2d(64, 40, 1))
     block.k.first.requires_grad_(False)
     block.compute_as_(Execution(2, 0) if not block.k.layout.extra_groups else executions(block.k.layout)[0])
     block(torch.randn(2, 64, 3, 3)).sum().backward()
@@ -120,7 +120,7 @@ def test_frozen_parameters_get_no_gradient() -> None:
 
 
 def test_autocast_gives_the_dtype_of_autocast() -> None:
-    block = PointwiseBlock(plan_layer(53, 37, 8), replaces=nn.Conv2d(53, 37, 1))
+    block = GroupedBlock(plan_layer(53, 37, 8), replaces=nn.Conv2d(53, 37, 1))
     x = torch.randn(2, 53, 4, 4)
     with torch.autocast("cpu", torch.bfloat16):
         wanted = block(x)
@@ -191,14 +191,14 @@ def test_a_deep_copy_computes_in_the_same_way_with_weights_of_its_own() -> None:
 
 
 def test_the_rule_keeps_wide_groups_and_merges_narrow_ones() -> None:
-    block = PointwiseBlock(plan_layer(1152, 320, 16))
+    block = GroupedBlock(plan_layer(1152, 320, 16))
     quick = optimize_for_training(nn.Sequential(block))
     assert executed(quick)[1] == Execution(20)
     assert executed(quick)[0].first < 72
 
 
 def test_a_recorded_graph_has_stock_operators_only() -> None:
-    block = PointwiseBlock(plan_layer(30, 22, 4), nn.BatchNorm2d(22)).eval()
+    block = GroupedBlock(plan_layer(30, 22, 4), nn.BatchNorm2d(22)).eval()
     x = torch.randn(2, 30, 3, 3)
     wanted = block(x)
     for k, l in choices(block):  # noqa: E741

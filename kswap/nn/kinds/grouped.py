@@ -1,0 +1,133 @@
+"""The block of the papers: K, a channel interleave, L, and the sum K + L."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from kswap.errors import PlanError
+from kswap.nn.block import ACTIVATION, LAYER, NORM, PointwiseBlock, Stage
+from kswap.nn.execution import Execution
+from kswap.nn.grouped import GroupedPointwise, Interleave
+from kswap.planner.layer_plan import LayerPlan
+
+# Which part of the replaced layer each child of a block stands for.
+_PARTS = {"k": LAYER, "l": LAYER, "k_norm": NORM, "l_norm": NORM, "k_act": ACTIVATION, "l_act": ACTIVATION}
+
+
+class GroupedBlock(PointwiseBlock):
+    """``k = act(norm(K x))``; with a second layer the output is ``k + act(norm(L(interleave(k))))``.
+
+    Without a second layer it is ``k``, interleaved where the plan says so (scheme v1); without the sum it is the
+    second summand alone. ``norm`` and ``activation`` may be ``None``; K and L hold a copy each (2022 paper,
+    section 3).
+
+    >>> import torch
+    >>> from kswap.planner import plan_layer
+    >>> block = GroupedBlock(plan_layer(64, 40, ch=16), norm=nn.BatchNorm2d(40), activation=nn.SiLU())
+    >>> block(torch.zeros(1, 64, 8, 8)).shape
+    torch.Size([1, 40, 8, 8])
+    """
+
+    def __init__(
+        self,
+        plan: LayerPlan,
+        norm: nn.Module | None = None,
+        activation: nn.Module | None = None,
+        replaces: nn.Module | None = None,
+    ) -> None:
+        """Build the layers of ``plan``, whose ``k`` is set.
+
+        Args:
+            plan: the layout of K, interleave and L.
+            norm: a norm over ``plan.out_channels``, copied for K and for L.
+            activation: an activation, copied for K and for L.
+            replaces: the layer that is replaced; it gives the type of the new layers, stride, bias, device, dtype
+                and ``requires_grad``. ``None`` is a ``Conv2d`` without bias.
+        """
+        super().__init__(plan, replaces)
+        if plan.k is None:
+            raise ValueError(f"this plan keeps the convolution: {plan.reason}")
+        self.plan: LayerPlan = plan
+        like = self.like(replaces)
+        weight = like.weight
+        assert isinstance(weight, Tensor)
+        self.k = GroupedPointwise(plan.k, like)
+        self.k_norm = copy.deepcopy(norm)
+        self.k_act = copy.deepcopy(activation)
+        self.interleave: Interleave | None = None
+        if plan.interleave_step is not None:
+            self.interleave = Interleave(plan.out_channels, plan.interleave_step, weight.device, self.k.dim)
+        self.l: GroupedPointwise | None = None
+        if plan.l is not None:
+            self.l = GroupedPointwise(plan.l, like, strided=False)
+            self.l_norm = copy.deepcopy(norm)
+            self.l_act = copy.deepcopy(activation)
+        for layer in self.grouped_layers:
+            layer.requires_grad_(weight.requires_grad)
+
+    @property
+    def grouped_layers(self) -> tuple[GroupedPointwise, ...]:
+        """K and, where there is one, L."""
+        return (self.k,) if self.l is None else (self.k, self.l)
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The convolutions or linear layers of K, then of L."""
+        return tuple(conv for layer in self.grouped_layers for conv in layer.convolutions)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """K, and where there is one, the interleave with L."""
+        first = Stage("k", self.k, self.k_norm, self.k_act)
+        if self.l is None:
+            return (first,)
+        second = self.l if self.interleave is None else nn.Sequential(self.interleave, self.l)
+        return first, Stage("l", second, self.l_norm, self.l_act)
+
+    def part_of(self, name: str) -> tuple[str, str]:
+        """See :meth:`PointwiseBlock.part_of`."""
+        child, _, rest = name.partition(".")
+        part = _PARTS[child]
+        return part, rest.rpartition(".")[2] if part == LAYER else rest
+
+    def compute_as_(self, k: Execution | None, l: Execution | None = None) -> None:  # noqa: E741
+        """Choose how K and L are computed, in place; ``None`` is as they stand. What they compute, parameters and
+        state dict stay.
+
+        A dense L takes in the interleave. Raises :class:`kswap.errors.PlanError` for an execution that does not
+        fit, or that is not for this kind of layer.
+
+        >>> from kswap.planner import plan_layer
+        >>> block = GroupedBlock(plan_layer(64, 48, ch=16))
+        >>> block.compute_as_(Execution(4), Execution(1))
+        """
+        if l is not None and self.l is None:
+            raise PlanError("this block has no second layer: choose no execution for it")
+        self.k.compute_as_(k)
+        if self.interleave is not None:
+            self.interleave.compute_as_(self.k.computation is not None)
+        if self.l is not None:
+            taken = l is not None and l.is_dense and self.interleave is not None
+            self.l.compute_as_(l, self.interleave.order if taken and self.interleave is not None else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        k: Tensor = self.k(x)
+        if self.k_norm is not None:
+            k = self.k_norm(k)
+        if self.k_act is not None:
+            k = self.k_act(k)
+        taken = self.l is not None and self.l.computation is not None and self.l.computation.has_order
+        mixed: Tensor = k if self.interleave is None or taken else self.interleave(k)
+        if self.l is None:
+            return mixed
+        second: Tensor = self.l(mixed)
+        if self.l_norm is not None:
+            second = self.l_norm(second)
+        if self.l_act is not None:
+            second = self.l_act(second)
+        return k + second if self.plan.sum else second
+
+
+BLOCK = GroupedBlock

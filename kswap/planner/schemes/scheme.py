@@ -1,0 +1,25 @@
+"""What an entry of the registry of schemes brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kswap.planner.layer_plan import LayerPlan
+
+# Input channels, output channels, channels per group, whether a second layer is wanted.
+Arithmetic = Callable[[int, int, int, bool], LayerPlan]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One published way to choose groups.
+
+    ``arithmetic`` takes integers and returns a :class:`LayerPlan`; ``preset`` names the rule file that applies when
+    a caller names the scheme and no rules; ``citation`` is one line.
+    """
+
+    name: str
+    arithmetic: Arithmetic
+    preset: str
+    citation: str
