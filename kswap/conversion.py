@@ -49,9 +49,10 @@ def plan(
     per group) and ``scheme`` are the defaults that ``rules`` may change: a preset's name, a TOML file, or a
     dict. ``example_input`` is what the model is called with (its first sample is used); without it, zeros of
     ``input_size``, which is (height, width) or (channels, height, width), or of the model's own input size.
-    ``skip_strides`` turns the first so many strided stages of the network to stride 1, as the papers do for
-    32x32 images. ``linear`` takes the Linear layers too (``match = ["conv", "linear"]`` in a rule file).
-    Raises :class:`kswap.errors.KswapError` subclasses.
+    ``skip_strides`` turns the first N strided stages of the network to stride 1, as the papers do for 32x32 images.
+    ``kind`` is the kind of block, ``"grouped"`` or ``"low-rank"``, the latter with ``rank`` channels in the middle,
+    or with about the weights of the grouped block. ``linear`` takes the Linear layers too
+    (``match = ["conv", "linear"]`` in a rule file). Raises :class:`kswap.errors.KswapError` subclasses.
 
     >>> import kswap
     >>> plan = kswap.plan("efficientnet_b0", ch=16, num_classes=10)
@@ -94,7 +95,8 @@ def convert(
     ``seed`` makes all fresh weights reproducible, on every device alike. ``pretrained`` (names only) loads
     the published weights; all that the surgery does not touch keep them. The converted model is run once to
     check its output shapes. An ``optimizer`` of ``model`` follows the surgery, in place: its groups hold the
-    parameters of the converted model. Raises :class:`kswap.errors.KswapError` subclasses.
+    parameters of the converted model. ``init`` sets the weights of the new blocks: ``"fresh"`` (Glorot, as in the
+    papers) or a :class:`kswap.graph.initialisers.Initialiser`. Raises :class:`kswap.errors.KswapError` subclasses.
 
     >>> import kswap
     >>> conversion = kswap.convert("efficientnet_b0", ch=16, num_classes=10, device="cpu", seed=0)
@@ -138,6 +140,9 @@ def create_model(
     seed: int | None = None,
     pretrained: bool = False,
     skip_strides: int = 0,
+    linear: bool = False,
+    kind: str = "grouped",
+    rank: int | None = None,
     **timm_kwargs: Any,
 ) -> nn.Module:
     """A converted model by name, as ``timm.create_model`` gives the original: on the CPU, in training mode.
@@ -147,8 +152,21 @@ def create_model(
     >>> type(model).__name__
     'MobileNetV3'
     """
-    own = {"device": device, "seed": seed, "pretrained": pretrained, "skip_strides": skip_strides}
-    return convert(name, ch, scheme, rules, **own, **timm_kwargs).model  # type: ignore[arg-type]
+    conversion = convert(
+        name,
+        ch,
+        scheme,
+        rules,
+        device=device,
+        seed=seed,
+        pretrained=pretrained,
+        skip_strides=skip_strides,
+        linear=linear,
+        kind=kind,
+        rank=rank,
+        **timm_kwargs,
+    )
+    return conversion.model
 
 
 @contextlib.contextmanager

@@ -50,10 +50,11 @@ class PlanSettings:
         Raises :class:`PlanError` and :class:`kswap.errors.RuleError`.
         """
         check_kind(kind)
-        if rank is not None and kind == "grouped":
-            raise PlanError("rank is for the kind low-rank: give that kind as well, or leave the rank out")
         block = BlockSettings(kind=kind, ch=ch, scheme=scheme, rank=rank)
         loaded = load_rules(rules, scheme=scheme)
+        kinds = {kind, loaded.defaults.kind, *(rule.settings.kind for rule in loaded.rules)}
+        if rank is not None and kinds <= {"grouped", None}:
+            raise PlanError("rank is for the kind low-rank: ask for that kind as well, or leave the rank out")
         if linear and "linear" not in loaded.kinds:
             loaded = replace(loaded, kinds=(*loaded.kinds, "linear"))
         return cls(block, loaded)

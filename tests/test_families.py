@@ -97,7 +97,7 @@ SLOW = {
 SMALLER = {"samvit_base_patch16": {"img_size": 256}}
 
 
-def check_that_nothing_else_changes(name: str) -> None:
+def check_that_nothing_else_changes(name: str, kind: str = "grouped") -> None:
     """Parameters and running statistics are drawn at random, so that no layer can be left out unseen."""
     torch.manual_seed(0)
     source = parse_source(name, SMALLER.get(name))
@@ -106,7 +106,7 @@ def check_that_nothing_else_changes(name: str) -> None:
     size = (3, side, side) if side else smallest_size(empty, input_size_of(empty, source))
     model = build(source).eval()
     scatter_(model)
-    conversion = kswap.convert(model, ch=8, input_size=size, seed=0)
+    conversion = kswap.convert(model, ch=8, input_size=size, seed=0, kind=kind)
     assert bypass_(conversion, model) > 0
     x = torch.randn(2, *size)
     with torch.no_grad():
@@ -120,10 +120,21 @@ def test_nothing_outside_the_blocks_changes(name: str) -> None:
     check_that_nothing_else_changes(name)
 
 
+@pytest.mark.parametrize("family", ["efficientnet", "convnext", "nfnet", "resnet", "xcit"])
+def test_nothing_outside_low_rank_blocks_changes(family: str) -> None:
+    check_that_nothing_else_changes(QUICK[family], "low-rank")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW.values(), ids=SLOW)
 def test_nothing_outside_the_blocks_changes_slow(name: str) -> None:
     check_that_nothing_else_changes(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*QUICK.values(), *SLOW.values()], ids=[*QUICK, *SLOW])
+def test_nothing_outside_low_rank_blocks_changes_slow(name: str) -> None:
+    check_that_nothing_else_changes(name, "low-rank")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5"])

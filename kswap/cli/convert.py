@@ -10,7 +10,7 @@ import click
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import (
     builder_arguments,
-    check_scheme_against_rules,
+    check_settings_against_rules,
     model_options,
     parse_size,
     status,
@@ -67,11 +67,11 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     MODEL is a timm name (efficientnet_b0, with a tag too), torchvision/resnet50, package.module:factory,
     file.py:factory, or a directory that kswap saved (its original is converted again).
     """
-    check_scheme_against_rules(ctx, options["rules"], options["scheme"])
+    check_settings_against_rules(ctx, options["rules"], options["scheme"])
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
-    asked = {key: options[key] for key in ("model", "ch", "scheme", "rules", "skip_strides", "linear")}
+    asked = {key: options[key] for key in ("model", "ch", "scheme", "kind", "rank", "rules", "skip_strides", "linear")}
     common = asked | {"input_size": size} | arguments
     conversion = None
     with status(f"converting {options['model']}"):
@@ -115,7 +115,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
 
     The model is built without weights, on the meta device.
     """
-    check_scheme_against_rules(ctx, options["rules"], options["scheme"])
+    check_settings_against_rules(ctx, options["rules"], options["scheme"])
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
@@ -127,6 +127,8 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
             options["model"],
             ch=options["ch"],
             scheme=options["scheme"],
+            kind=options["kind"],
+            rank=options["rank"],
             rules=options["rules"],
             skip_strides=options["skip_strides"],
             linear=options["linear"],

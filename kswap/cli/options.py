@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kswap.planner.kinds import BLOCK_KINDS
+from kswap.planner.schemes import SCHEMES
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
@@ -18,13 +21,35 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 RUNTIMES = ("eager", "inductor", "onnxruntime", "openvino", "cuda")
 
 
+scheme_option = click.option(
+    "--scheme",
+    type=click.Choice(list(SCHEMES)),
+    default="v2",
+    show_default=True,
+    help="How groups are chosen.",
+)
+
+
 def model_options(command: Command) -> Command:
     """MODEL and all that says how to build and plan it."""
     for option in reversed(
         (
             click.argument("model"),
             click.option("--ch", type=click.IntRange(min=1), default=16, show_default=True, help="Channels per group."),
-            click.option("--scheme", type=click.Choice(["v1", "v2"]), default="v2", show_default=True),
+            scheme_option,
+            click.option(
+                "--kind",
+                type=click.Choice(list(BLOCK_KINDS)),
+                default="grouped",
+                show_default=True,
+                help="What replaces a convolution.",
+            ),
+            click.option(
+                "--rank",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Rank of low-rank blocks; without it, about the weights of grouped blocks.",
+            ),
             click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier."),
             click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),
             click.option("--linear", is_flag=True, help="Linear layers too: the same map on the last dimension."),
@@ -84,14 +109,14 @@ def parse_size(text: str | None) -> tuple[int, ...] | None:
     return numbers * 2 if len(numbers) == 1 else numbers
 
 
-def check_scheme_against_rules(ctx: click.Context, rules: str | None, scheme: str) -> None:
-    """Refuse a ``--scheme`` or ``--ch`` that the head of the rule file contradicts: the file would win."""
+def check_settings_against_rules(ctx: click.Context, rules: str | None, scheme: str) -> None:
+    """Refuse ``--scheme``, ``--ch``, ``--kind`` and ``--rank`` that the head of the rule file contradicts and overrides."""
     if rules is None:
         return
     from kswap.rules import load_rules
 
     defaults = load_rules(rules, scheme=scheme).defaults
-    for name in ("scheme", "ch"):
+    for name in ("scheme", "ch", "kind", "rank"):
         given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         asked, stated = ctx.params[name], getattr(defaults, name)
         if given and stated is not None and stated != asked:
