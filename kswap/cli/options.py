@@ -110,7 +110,7 @@ def parse_size(text: str | None) -> tuple[int, ...] | None:
 
 
 def check_settings_against_rules(ctx: click.Context, rules: str | None, scheme: str) -> None:
-    """Refuse ``--scheme``, ``--ch``, ``--kind`` and ``--rank`` that the head of the rule file contradicts and overrides."""
+    """Refuse ``--scheme``, ``--ch``, ``--kind`` and ``--rank`` that the head of the rule file overrides."""
     if rules is None:
         return
     from kswap.rules import load_rules
