@@ -11,18 +11,18 @@ from rich.text import Text
 from kswap.report.diff import ReportDiff, SiteChange, delta
 from kswap.report.glyphs import Glyphs
 from kswap.report.markdown import code, folded, prose, table
+from kswap.report.paragraph import print_names, print_text
 from kswap.report.report import Change, SiteRow
-from kswap.report.site_table import (
-    EXACT,
+from kswap.report.sites_csv import csv_text, flat
+from kswap.report.table import (
     GROWS_STYLE,
     Arrangements,
     Column,
     column,
     pairs,
-    print_listed,
-    print_sites,
+    print_first_fitting,
+    print_named_rows,
 )
-from kswap.report.sites_csv import csv_text, flat
 from kswap.report.wording import TOTAL_LABELS, compact, percent, plural, signed
 
 CSV_COLUMNS = ("kind", "name", "field", "before", "after")
@@ -63,14 +63,21 @@ def _signed_compact(number: int) -> str:
 
 
 def _print_totals(diff: ReportDiff, console: Console, glyphs: Glyphs) -> None:
-    form, difference = ("{:,}".format, signed) if console.width >= EXACT else (compact, _signed_compact)
-    made = glyphs.table()
-    for head in ("converted model", "first", "second", "difference", "ratio"):
-        made.add_column(head, justify="left" if head == "converted model" else "right", no_wrap=True, overflow="crop")
-    for label, change in total_rows(diff):
-        moved = Text(difference(delta(change)), _style(change))
-        made.add_row(label, form(change.before), form(change.after), moved, percent(change.ratio))
-    console.print(made)
+    labels = [label for label, _ in total_rows(diff)]
+    changes = [change for _, change in total_rows(diff)]
+
+    def columns(form: Callable[[int], str], difference: Callable[[int], str]) -> list[Column]:
+        moved = tuple(Text(difference(delta(change)), _style(change)) for change in changes)
+        return [
+            column("converted model", labels),
+            column("first", [form(change.before) for change in changes], "right"),
+            column("second", [form(change.after) for change in changes], "right"),
+            Column("difference", moved, "right"),
+            column("ratio", [percent(change.ratio) for change in changes], "right"),
+        ]
+
+    exact, short = columns("{:,}".format, signed), columns(compact, _signed_compact)
+    print_first_fitting(console, glyphs, [exact, short, short[:-1]] if console.is_terminal else [exact])
     console.print()
 
 
@@ -78,11 +85,11 @@ def _print_settings(diff: ReportDiff, console: Console, glyphs: Glyphs) -> None:
     console.print(Text("Settings that differ", "bold"))
     for setting in diff.settings:
         values = f"{glyphs.clean(setting.before)} {glyphs.arrow} {glyphs.clean(setting.after)}"
-        console.print(Text.assemble((f"  {setting.name:<8}", "dim"), values), overflow="fold")
+        print_text(console, Text(values), f"  {setting.name:<8}")
     console.print()
 
 
-def _changed_arrangements(changes: tuple[SiteChange, ...], glyphs: Glyphs) -> Arrangements:
+def _changed_arrangements(changes: tuple[SiteChange, ...], glyphs: Glyphs, console: Console) -> Arrangements:
     first = column("first", [plans(change)[0] for change in changes])
     second = column("second", [glyphs.clean(plans(change)[1]) for change in changes])
     moved = Column(
@@ -93,12 +100,13 @@ def _changed_arrangements(changes: tuple[SiteChange, ...], glyphs: Glyphs) -> Ar
     befores, afters = [c.params.before for c in changes], [c.params.after for c in changes]
     params = column("parameters", pairs(glyphs, befores, afters))
     fields = column("fields", [", ".join(change.fields) for change in changes], style="dim")
-    return Arrangements(main=((first, second, moved), (first, second), (second,)), extra=(params, fields))
+    barer = ((second, moved), (second,)) if console.is_terminal else ()
+    return Arrangements(main=((first, second, moved), *barer), extra=(params, fields))
 
 
 def _print_only(title: str, rows: tuple[SiteRow, ...], console: Console, glyphs: Glyphs) -> None:
     console.print(Text(f"{title} ({len(rows)})", "bold"))
-    print_listed(console, glyphs, [row.name for row in rows])
+    print_names(console, glyphs, [row.name for row in rows])
     console.print()
 
 
@@ -106,8 +114,8 @@ def render_diff_terminal(diff: ReportDiff, console: Console) -> None:
     """Print the comparison; plain ASCII where the console is not a terminal."""
     glyphs = Glyphs.of(console)
     models = list(dict.fromkeys(glyphs.clean(report.model) for report in (diff.before, diff.after)))
-    console.print(Text(f" {glyphs.arrow} ".join(models), "bold"), overflow="fold")
-    console.print(Text(summary(diff)))
+    print_text(console, Text(f" {glyphs.arrow} ".join(models), "bold"))
+    print_text(console, Text(summary(diff)))
     console.print()
     if diff.same:
         return
@@ -116,7 +124,8 @@ def render_diff_terminal(diff: ReportDiff, console: Console) -> None:
         _print_settings(diff, console, glyphs)
     if diff.changed:
         console.print(Text(f"Changed ({len(diff.changed)})", "bold"))
-        print_sites(console, glyphs, [c.name for c in diff.changed], _changed_arrangements(diff.changed, glyphs))
+        names = [change.name for change in diff.changed]
+        print_named_rows(console, glyphs, "site", names, _changed_arrangements(diff.changed, glyphs, console))
         console.print()
     if diff.only_before:
         _print_only("Only in the first", diff.only_before, console, glyphs)

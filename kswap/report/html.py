@@ -8,21 +8,20 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kswap.planner.layer_plan import interleave_order
+from kswap.report.kinds import EXPLANATIONS, KindExplanation
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.wording import (
     GLOSSARY,
     TOTAL_LABELS,
     compact,
     drop_in,
+    kinds_of,
     percent,
     settings,
     signed,
     sites_by_reason,
     tally,
 )
-
-DIAGRAM_CHANNELS, DIAGRAM_STEP = 16, 4
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,16 @@ def environment() -> Environment:
     return made
 
 
+def _section(report: Report, kind: KindExplanation) -> Markup:
+    """The section that explains a kind of block, with the site of that kind that saves most."""
+    saving = [row for row in report.replaced if row.params_after < row.params_before]
+    example = max(saving, key=lambda row: row.params_before - row.params_after, default=None)
+    template = environment().get_template(kind.section)
+    return Markup(template.render(example=example, **kind.section_values()))
+
+
 def render_html(report: Report) -> str:
     """The report as one HTML page, light or dark as the reader's system is, fit for phones and for print."""
-    saved = [row for row in report.replaced if row.params_after < row.params_before]
     return (
         environment()
         .get_template("report.html.jinja")
@@ -102,8 +108,7 @@ def render_html(report: Report) -> str:
             tally=tally(report),
             drop_in=drop_in(report),
             totals=[(TOTAL_LABELS[key], change) for key, change in report.totals.items()],
-            interleaved=interleave_order(DIAGRAM_CHANNELS, DIAGRAM_STEP),
-            example=max(saved, key=lambda row: row.params_before - row.params_after, default=None),
+            sections=[_section(report, EXPLANATIONS[kind]) for kind in kinds_of(report)],
             bars=_bars(report),
             highest=_highest(report),
             replaced=[(row, Change(row.params_before, row.params_after)) for row in report.replaced],

@@ -1,228 +1,67 @@
-"""One planned layer, explained in words and numbers, with a picture of which channels feed which."""
+"""The plan of one layer, explained in words, numbers and a drawing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
-from kswap.planner.layer_plan import LayerPlan, interleave_order
-from kswap.planner.layout import GroupedLayout
-from kswap.planner.schemes import plan_layer
+from kswap.planner.block_plan import BlockPlan
 from kswap.report.glyphs import Glyphs
-from kswap.report.site_table import EXACT, what_is_left
-from kswap.report.wording import plural
+from kswap.report.kinds import EXPLANATIONS, ExplanationStep, KindExplanation
+from kswap.report.paragraph import print_text
+from kswap.report.table import Column, column, print_first_fitting, what_is_left
 
-SHOWN_GROUPS = 3  # groups of a path that the picture shows before it elides
-SHOWN_RUNS = 3  # runs of channels that one line of the picture shows before it elides
 INDENT = " " * 5
 
 
-@dataclass(frozen=True)
-class Path:
-    """One path of a grouped layer as the picture draws it: what each group reads and makes."""
+def render_layer(plan: BlockPlan, console: Console) -> None:
+    """Explain one plan: the weights before and after, then what the block does, step by step.
 
-    name: str
-    reads: tuple[tuple[int, ...], ...]
-    makes: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the explanation: a title, the numbers, sentences, and the lines of a picture."""
-
-    title: str
-    remark: str
-    lines: tuple[str, ...]
-    drawn: tuple[str, ...] = ()
-
-
-def paths_of(layout: GroupedLayout, source: list[int]) -> list[Path]:
-    """The paths of a layer whose input channel ``i`` is channel ``source[i]`` of what the picture names.
-
-    >>> second = paths_of(GroupedLayout.of(14, 10, ch=4), list(range(14)))[1]
-    >>> second.reads, second.makes
-    (((0, 1, 2, 3), (4, 5, 6, 7)), ((8,), (9,)))
-    """
-    order = [source[channel] for channel in layout.read_order()]
-    width, filters = layout.group_width, layout.filters_per_group
-
-    def path(name: str, groups: int, filters: int, first_output: int) -> Path:
-        reads = tuple(tuple(order[g * width : (g + 1) * width]) for g in range(groups))
-        starts = range(first_output, first_output + groups * filters, filters)
-        return Path(name, reads, tuple(tuple(range(start, start + filters)) for start in starts))
-
-    first = path("group", layout.groups, filters, 0)
-    if not layout.extra_groups:
-        return [first]
-    return [first, path("extra group", layout.extra_groups, 1, layout.groups * filters)]
-
-
-def _runs(channels: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Channels cut into runs of an even step."""
-    runs: list[list[int]] = []
-    for channel in channels:
-        if runs and (len(runs[-1]) == 1 or channel - runs[-1][-1] == runs[-1][-1] - runs[-1][-2]):
-            runs[-1].append(channel)
-        else:
-            runs.append([channel])
-    return [tuple(run) for run in runs]
-
-
-def span(channels: tuple[int, ...], glyphs: Glyphs) -> str:
-    """Channel numbers in short: ranges, and the first ones of an even step.
-
-    >>> span((12, 13, 0, 1), Glyphs(ascii_only=True)), span(tuple(range(0, 320, 20)), Glyphs(ascii_only=True))
-    ('12-13, 0-1', '0, 20, ..., 300')
-    """
-
-    def run_text(run: tuple[int, ...]) -> str:
-        if len(run) == 1:
-            return str(run[0])
-        if run[1] - run[0] == 1:
-            return f"{run[0]}{glyphs.dash}{run[-1]}"
-        if len(run) <= 4:
-            return ", ".join(map(str, run))
-        return f"{run[0]}, {run[1]}, {glyphs.ellipsis}, {run[-1]}"
-
-    runs = _runs(channels)
-    shown = [run_text(run) for run in runs[:SHOWN_RUNS]]
-    return ", ".join([*shown, glyphs.ellipsis] if len(runs) > SHOWN_RUNS else shown)
-
-
-def picture(paths: list[Path], inputs: str, outputs: str, glyphs: Glyphs) -> list[str]:
-    """The lines of the picture: a group a line, left what it reads, right what it makes."""
-    rows = [(inputs, "", outputs, "")]
-    line = "-->" if glyphs.ascii_only else "──▶"
-    for path in paths:
-        count = len(path.reads)
-        # Never elide a single line: the line that says so would be as long.
-        indexes = range(count) if count <= SHOWN_GROUPS + 2 else (*range(SHOWN_GROUPS), -1, count - 1)
-        for index in indexes:
-            if index == -1:
-                rows.append((glyphs.ellipsis, "", f"{glyphs.ellipsis} {count - SHOWN_GROUPS - 1:,} more", ""))
-            else:
-                makes = span(path.makes[index], glyphs)
-                rows.append((span(path.reads[index], glyphs), line, makes, f"{path.name} {index + 1}"))
-    left, right = (max(len(row[side]) for row in rows) for side in (0, 2))
-    return [
-        f"{INDENT}{reads:>{left}}  {arrow:3}  {makes:<{right}}  {label}".rstrip() for reads, arrow, makes, label in rows
-    ]
-
-
-def _layout_lines(layout: GroupedLayout) -> list[str]:
-    """What a grouped layer is, in sentences."""
-    width = layout.group_width
-    if layout.is_dense:
-        return [f"One group: a plain dense pointwise convolution, every filter reads all {width} channels."]
-    first = layout.groups * layout.filters_per_group
-    lines = [
-        f"{plural(layout.groups, 'group')} of {plural(layout.filters_per_group, 'filter')}; each filter reads the "
-        f"{plural(width, 'channel')} of its group, not all {layout.in_channels:,}."
-    ]
-    if layout.replicated:
-        lines.append(
-            f"{layout.groups:,} x {width} = {layout.groups * width:,} channels are needed: the first "
-            f"{layout.replicated:,} are read twice (replicated behind the last)."
-        )
-    if layout.extra_groups:
-        extra = plural(layout.extra_groups, "extra group")
-        lines.append(
-            f"{layout.groups:,} x {layout.filters_per_group} = {first:,} filters, and {layout.out_channels:,} are "
-            f"wanted: a second path of {extra} of 1 filter makes the other {layout.extra_groups:,}."
-        )
-    return lines
-
-
-def _largest_ch(plan: LayerPlan) -> int | None:
-    """The largest Ch below the plan's with which the convolution would be replaced."""
-    for ch in range(min(plan.ch - 1, plan.in_channels), 0, -1):
-        if plan_layer(plan.in_channels, plan.out_channels, ch, plan.scheme, plan.second_layer).k:
-            return ch
-    return None
-
-
-def _print_kept(plan: LayerPlan, console: Console) -> None:
-    console.print(Text.assemble(("kept as it is: ", "bold yellow"), plan.reason))
-    console.print(f"The dense convolution has {plan.dense_weights:,} weights, and all of them stay.", highlight=False)
-    ch = _largest_ch(plan)
-    hint = f"A Ch of {ch} or less would replace it." if ch else "No smaller Ch would replace it."
-    console.print(hint, highlight=False)
-
-
-def _layout_step(letter: str, layout: GroupedLayout, source: list[int], read: str, glyphs: Glyphs) -> Step:
-    remark = (
-        f"{layout.short()}   {layout.in_channels}{glyphs.arrow}{layout.out_channels}   {layout.group_width} inputs "
-        f"{glyphs.times} {layout.out_channels} filters = {layout.weights:,} weights"
-    )
-    drawn = picture(paths_of(layout, source), f"reads {read}", f"makes {letter}'s channels", glyphs)
-    return Step(f"{letter}, grouped pointwise convolution", remark, tuple(_layout_lines(layout)), tuple(drawn))
-
-
-def _interleave_step(plan: LayerPlan, step: int, glyphs: Glyphs) -> Step:
-    order = interleave_order(plan.out_channels, step)
-    turn = -(-plan.out_channels // step)
-    turns = [span(tuple(order[start : start + turn]), glyphs) for start in (0, turn)]
-    more = ", and so on" if step > 2 else ""
-    if plan.l:
-        why = "So each group of L reads results of many groups of K. It has no weights."
-    else:
-        why = "Scheme v1 interleaves also where no L follows: the block's outputs come in this order."
-    return Step("Interleave", f"step {step}", (f"K's channels in the order {', then '.join(turns)}{more}.", why))
-
-
-def steps_of(plan: LayerPlan, glyphs: Glyphs) -> list[Step]:
-    """What the block does, one step after the other; empty when the convolution is kept."""
-    if plan.k is None:
-        return []
-    steps = [_layout_step("K", plan.k, list(range(plan.in_channels)), "inputs", glyphs)]
-    if plan.interleave_step:
-        steps.append(_interleave_step(plan, plan.interleave_step, glyphs))
-    if plan.l:
-        source = interleave_order(plan.out_channels, plan.interleave_step or 1)
-        steps.append(_layout_step("L", plan.l, source, "K's channels", glyphs))
-        total = f"K (in its own order) + L, channel by channel: {plural(plan.out_channels, 'output channel')}."
-        steps.append(Step("Sum", "K + L", (total,)))
-    return steps
-
-
-def _print_step(number: int, step: Step, console: Console) -> None:
-    console.print(Text.assemble((f" {number} ", "reverse"), (f" {step.title}", "bold")))
-    for line in (step.remark, *step.lines):
-        console.print(Padding(Text(line, "cyan" if line is step.remark else ""), (0, 0, 0, len(INDENT))))
-    if step.drawn:
-        console.print()
-    for index, line in enumerate(step.drawn):
-        console.print(Text(line, "" if index else "dim"), no_wrap=True, overflow="crop")
-    console.print()
-
-
-def render_layer(plan: LayerPlan, console: Console) -> None:
-    """Explain one plan: the weights before and after, then K, interleave, L and sum one after the other.
-
-    In the picture channels count from 0 and groups from 1. A kept convolution says why, and which Ch would
-    replace it. Plain ASCII where the console is not a terminal.
+    In the drawing channels count from 0 and groups from 1. A kept layer says why, and which setting would replace it.
+    Plain ASCII where the console is not a terminal.
     """
     glyphs = Glyphs.of(console)
+    explanation = EXPLANATIONS[plan.kind]
     title = f"{plan.in_channels}{glyphs.arrow}{plan.out_channels} pointwise convolution"
-    settings = f"scheme {plan.scheme} {glyphs.dot} {plural(plan.ch, 'channel')} per group (Ch)"
-    console.print(Text.assemble((title, "bold"), f"   {settings}"))
+    settings = f" {glyphs.dot} ".join(explanation.settings(plan))
+    print_text(console, Text.assemble((title, "bold"), f"   {settings}"))
     console.print()
-    if plan.k is None:
-        _print_kept(plan, console)
+    if not plan.replaces:
+        _print_kept(plan, explanation, console)
         return
-    table = glyphs.table()
-    table.show_header, table.box = False, None
-    bar = 30 if console.width >= EXACT else 10
-    for name, weights in (("dense convolution", plan.dense_weights), (plan.short(), plan.weights)):
-        table.add_row(name, f"{weights:>11,} weights", what_is_left(glyphs, weights / plan.dense_weights, bar))
-    console.print(table)
-    console.print()
-    for number, step in enumerate(steps_of(plan, glyphs), 1):
+    _print_weights(plan, console, glyphs)
+    for number, step in enumerate(explanation.steps(plan, glyphs), 1):
         _print_step(number, step, console)
-    if plan.l:
-        console.print("In a network K and L each have their own norm and activation.", highlight=False)
-    else:
-        console.print(f"There is no L ({plan.reason}).", highlight=False)
+    print_text(console, Text(explanation.closing(plan)))
+
+
+def _print_kept(plan: BlockPlan, explanation: KindExplanation, console: Console) -> None:
+    print_text(console, Text.assemble(("kept unchanged: ", "bold yellow"), plan.reason))
+    print_text(console, Text(f"The dense convolution has {plan.dense_weights:,} weights, and all of them stay."))
+    print_text(console, Text(explanation.hint(plan)))
+
+
+def _print_weights(plan: BlockPlan, console: Console, glyphs: Glyphs) -> None:
+    rows = (("dense convolution", plan.dense_weights), (plan.short(), plan.weights))
+
+    def columns(bar: int) -> list[Column]:
+        return [
+            column("", [name for name, _ in rows]),
+            column("weights", [f"{weights:,}" for _, weights in rows], "right"),
+            Column("left", tuple(what_is_left(glyphs, weights / plan.dense_weights, bar) for _, weights in rows)),
+        ]
+
+    print_first_fitting(console, glyphs, [columns(bar) for bar in (30, 10, 0)])
+    console.print()
+
+
+def _print_step(number: int, step: ExplanationStep, console: Console) -> None:
+    print_text(console, Text.assemble((f" {number} ", "reverse"), (f" {step.title}", "bold")))
+    print_text(console, Text(step.numbers, "cyan"), INDENT)
+    for sentence in step.sentences:
+        print_text(console, Text(sentence), INDENT)
+    if step.drawing:
+        console.print()
+    for index, line in enumerate(step.drawing):
+        console.print(Text(INDENT + line, "" if index else "dim"), soft_wrap=True)
+    console.print()

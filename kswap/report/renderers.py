@@ -9,6 +9,7 @@ To add a format to a value, add one line to its entry in :data:`VALUES`. To add 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,7 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.report.diff_render:render_diff_csv",
         },
     ),
+    "layer": Renderers("kswap.planner.block_plan:BlockPlan", {RICH: "kswap.report.layer:render_layer", "json": JSON}),
 }
 
 
@@ -116,9 +118,10 @@ def _renderer(value: object, format_: str) -> Any:
 
 
 def _entry_of(kind: type) -> Renderers:
-    names = [f"{cls.__module__}:{cls.__qualname__}" for cls in kind.__mro__]
     for entry in VALUES.values():
-        if entry.value in names:
+        module, _, name = entry.value.partition(":")
+        # The class of a value that exists has been imported: no other module has to be.
+        if getattr(sys.modules.get(module), name, None) in kind.__mro__:
             return entry
     raise ReportError(f"a {kind.__name__} has no renderers; kswap.report.renderers lists the values that have")
 

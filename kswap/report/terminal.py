@@ -8,23 +8,22 @@ from rich.console import Console
 from rich.text import Text
 
 from kswap.report.glyphs import Glyphs
+from kswap.report.paragraph import print_names, print_text
 from kswap.report.report import Change, Report, SiteRow
-from kswap.report.site_table import (
-    EXACT,
+from kswap.report.table import (
     Arrangements,
     Column,
     column,
     is_roomy,
     pairs,
-    print_hanging,
-    print_listed,
-    print_sites,
+    print_first_fitting,
+    print_named_rows,
     what_is_left,
 )
 from kswap.report.wording import TOTAL_LABELS, compact, drop_in, settings, sites_by_reason, tally
 
 
-def _arrangements(report: Report, glyphs: Glyphs, roomy: bool) -> Arrangements:
+def _arrangements(report: Report, glyphs: Glyphs, console: Console) -> Arrangements:
     rows = report.replaced
     changes = [Change(r.params_before, r.params_after) for r in rows]
 
@@ -51,45 +50,42 @@ def _arrangements(report: Report, glyphs: Glyphs, roomy: bool) -> Arrangements:
         extra.insert(0, words("scheme", lambda r: r.scheme))
     if any(r.ch != report.ch for r in rows):
         extra.insert(0, column("ch", [str(r.ch) for r in rows], "right"))
-    return Arrangements(
-        main=(
-            (channels, plan, params, left(8 if roomy else 3)),
-            (channels, plan, params, left(0)),
-            (plan, params, left(0)),
-            (plan, params),
-            (plan,),
-        ),
-        extra=tuple(extra),
-    )
+    complete = ((channels, plan, params, left(8 if is_roomy(console) else 3)), (channels, plan, params, left(0)))
+    barer = ((plan, params, left(0)), (plan, params), (plan,))
+    return Arrangements(main=(*complete, *(barer if console.is_terminal else ())), extra=tuple(extra))
 
 
 def _print_replaced(report: Report, console: Console, glyphs: Glyphs) -> None:
     console.print(Text("Replaced", "bold"))
     names = [row.name for row in report.replaced]
-    print_sites(console, glyphs, names, _arrangements(report, glyphs, is_roomy(console)))
+    print_named_rows(console, glyphs, "site", names, _arrangements(report, glyphs, console))
     console.print()
 
 
 def _print_kept(report: Report, console: Console, glyphs: Glyphs) -> None:
     console.print(Text("Kept", "bold"))
     for reason, rows in sites_by_reason(report.kept).items():
-        print_hanging(console, glyphs, "  ", Text.assemble(glyphs.clean(reason), (f"  ({len(rows)})", "dim")))
-        print_listed(console, glyphs, [row.name for row in rows])
+        print_text(console, Text.assemble(glyphs.clean(reason), (f"  ({len(rows)})", "dim")), "  ")
+        print_names(console, glyphs, [row.name for row in rows])
     console.print()
 
 
 def _print_totals(report: Report, console: Console, glyphs: Glyphs) -> None:
-    table = glyphs.table()
-    table.add_column("")
-    for head in ("before", "after"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("left", no_wrap=True, overflow="crop")
-    form: Callable[[int], str] = "{:,}".format if console.width >= EXACT else compact
-    bar = 40 if is_roomy(console) else 16 if console.width >= EXACT else 0
-    for key, change in report.totals.items():
-        after = Text(form(change.after), "bold")
-        table.add_row(TOTAL_LABELS[key], form(change.before), after, what_is_left(glyphs, change.ratio, bar))
-    console.print(table)
+    changes = report.totals.values()
+
+    def columns(form: Callable[[int], str], bar: int) -> list[Column]:
+        return [
+            column("", [TOTAL_LABELS[key] for key in report.totals]),
+            column("before", [form(change.before) for change in changes], "right"),
+            column("after", [form(change.after) for change in changes], "right", "bold"),
+            Column("left", tuple(what_is_left(glyphs, change.ratio, bar) for change in changes)),
+        ]
+
+    bars = (40, 16, 0) if is_roomy(console) else (16, 0)
+    choices = [columns("{:,}".format, bar) for bar in bars]
+    if console.is_terminal:
+        choices.append(columns(compact, 0))
+    print_first_fitting(console, glyphs, choices)
     console.print()
 
 
@@ -97,26 +93,26 @@ def _print_remarks(report: Report, console: Console, glyphs: Glyphs) -> None:
     if report.notes:
         console.print(Text("Notes", "bold"))
         for note in report.notes:
-            print_hanging(console, glyphs, f"  {glyphs.bullet} ", Text(glyphs.clean(note)))
+            print_text(console, Text(glyphs.clean(note)), f"  {glyphs.bullet} ")
         console.print()
     style = "green" if report.drop_in else "yellow"
-    console.print(Text.assemble(("drop-in: ", "bold"), (drop_in(report), style)))
+    print_text(console, Text.assemble(("drop-in: ", "bold"), (drop_in(report), style)))
 
 
 def render_terminal(report: Report, console: Console) -> None:
     """Print the report: headline, totals, replaced sites, kept sites with reasons, notes.
 
-    The table of sites takes as many columns as the console's width allows, and shortens names in front
-    rather than wrapping them. Where the console is not a terminal, everything is plain ASCII.
+    The table of sites has as many columns as the terminal's width allows; names are cut in front rather than
+    wrapped. Where the console is not a terminal, everything is plain ASCII and names are whole.
     """
     glyphs = Glyphs.of(console)
     head = Text.assemble((glyphs.clean(report.model), "bold"), ("  kswap " + glyphs.clean(report.kswap), "dim"))
-    console.print(head, overflow="fold")
+    print_text(console, head)
     chosen = f" {glyphs.dot} ".join(f"{key} {value}" for key, value in settings(report, glyphs.times).items())
-    console.print(Text(glyphs.clean(chosen)), overflow="fold")
+    print_text(console, Text(glyphs.clean(chosen)))
     console.print()
     _print_totals(report, console, glyphs)
-    console.print(Text(tally(report)))
+    print_text(console, Text(tally(report)))
     console.print()
     if report.replaced:
         _print_replaced(report, console, glyphs)

@@ -89,6 +89,11 @@ def drop_in(report: Report) -> str:
     return "no (the result is a GraphModule; the notes say why)"
 
 
+def kinds_of(report: Report) -> tuple[str, ...]:
+    """The kinds of blocks in a report, in the order in which they first appear."""
+    return ("grouped",) if report.replaced else ()
+
+
 def sites_by_reason(rows: tuple[SiteRow, ...]) -> dict[str, list[SiteRow]]:
     """Sites grouped by their reason, in the order in which the reasons first appear."""
     groups: dict[str, list[SiteRow]] = {}

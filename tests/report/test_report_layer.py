@@ -9,7 +9,8 @@ from rich.console import Console
 
 from kswap.planner import interleave_order, plan_layer
 from kswap.report.glyphs import Glyphs
-from kswap.report.layer import paths_of, render_layer, span
+from kswap.report.kinds.grouped import paths_of, span
+from kswap.report.layer import render_layer
 
 ASCII = Glyphs(ascii_only=True)
 
@@ -27,8 +28,8 @@ def words(text: str) -> str:
 def test_the_layer_of_the_readme() -> None:
     text = words(shown(1152, 320, 16))
     for part in (
-        "dense convolution 368,640 weights 100%",
-        "K 72x4+32 i20 L 20x16 10,240 weights 2.8%",
+        "dense convolution 368,640 100%",
+        "K 72x4+32 i20 L 20x16 10,240 2.8%",
         "72 groups of 4 filters; each filter reads the 16 channels of its group, not all 1,152.",
         "72 x 4 = 288 filters, and 320 are wanted: a second path of 32 extra groups of 1 filter makes the other 32.",
         "1136-1151 --> 284-287 group 72",
@@ -74,7 +75,7 @@ def test_v1_says_that_the_outputs_are_reordered() -> None:
 def test_a_kept_convolution_says_why(layer: tuple[int, int, int], hint: str) -> None:
     text = shown(*layer)
     plan = plan_layer(*layer)
-    assert f"kept as it is: {plan.reason}" in text
+    assert f"kept unchanged: {plan.reason}" in text
     assert f"{plan.dense_weights:,} weights, and all of them stay" in text
     assert hint in text
 
