@@ -10,6 +10,7 @@ from rich.text import Text
 
 from kswap.report.diff import ReportDiff, SiteChange, delta
 from kswap.report.glyphs import Glyphs
+from kswap.report.kinds import glossary_of
 from kswap.report.markdown import code, folded, prose, table
 from kswap.report.paragraph import print_names, print_text
 from kswap.report.report import Change, SiteRow
@@ -200,6 +201,7 @@ def render_diff_html(diff: ReportDiff) -> str:
         diff=diff,
         models=list(dict.fromkeys((diff.before.model, diff.after.model))),
         summary=summary(diff),
+        glossary=glossary_of(diff.before, diff.after),
         plans=plans,
         totals=total_rows(diff),
         only=[("first", diff.only_before), ("second", diff.only_after)],

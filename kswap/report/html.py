@@ -8,14 +8,12 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kswap.report.kinds import EXPLANATIONS, KindExplanation
+from kswap.report.kinds import KindExplanation, explanations_of, glossary_of
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.wording import (
-    GLOSSARY,
     TOTAL_LABELS,
     compact,
     drop_in,
-    kinds_of,
     percent,
     settings,
     signed,
@@ -85,13 +83,14 @@ def environment() -> Environment:
         "thousands": "{:,}".format,
         "signed": signed,
     }
-    made.globals |= {"bar": bar, "glossary": GLOSSARY}
+    made.globals |= {"bar": bar}
     return made
 
 
 def _section(report: Report, kind: KindExplanation) -> Markup:
     """The section that explains a kind of block, with the site of that kind that saves most."""
-    saving = [row for row in report.replaced if row.params_after < row.params_before]
+    replaced = [row for row in report.replaced if row.kind == kind.name]
+    saving = [row for row in replaced if row.params_after < row.params_before]
     example = max(saving, key=lambda row: row.params_before - row.params_after, default=None)
     template = environment().get_template(kind.section)
     return Markup(template.render(example=example, **kind.section_values()))
@@ -108,7 +107,8 @@ def render_html(report: Report) -> str:
             tally=tally(report),
             drop_in=drop_in(report),
             totals=[(TOTAL_LABELS[key], change) for key, change in report.totals.items()],
-            sections=[_section(report, EXPLANATIONS[kind]) for kind in kinds_of(report)],
+            sections=[_section(report, kind) for kind in explanations_of(report)],
+            glossary=glossary_of(report),
             bars=_bars(report),
             highest=_highest(report),
             replaced=[(row, Change(row.params_before, row.params_after)) for row in report.replaced],

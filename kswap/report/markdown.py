@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from kswap.report.kinds import glossary_of
 from kswap.report.report import Change, Report, SiteRow
-from kswap.report.wording import GLOSSARY, TOTAL_LABELS, drop_in, percent, plural, settings, sites_by_reason, tally
+from kswap.report.wording import TOTAL_LABELS, drop_in, percent, plural, settings, sites_by_reason, tally
 
 BAR_CELLS = 20
 
@@ -115,4 +116,4 @@ def render_markdown(report: Report) -> str:
         lines += _replaced(report)
     if report.kept:
         lines += _kept(report)
-    return "\n".join([*lines, f"<sub>{prose(GLOSSARY)}</sub>", ""])
+    return "\n".join([*lines, f"<sub>{prose(glossary_of(report))}</sub>", ""])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from kswap.errors import PlanError, ReportError
+from kswap.errors import PlanError, ReportError, excerpt
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.counting import SiteCounts, count_plan, count_site
-from kswap.planner.kinds import BLOCK_KINDS
+from kswap.planner.kinds import BLOCK_KINDS, check_kind
 from kswap.planner.layer_plan import LayerPlan
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.plan import Plan, SitePlan
@@ -62,6 +62,9 @@ class SiteRow:
 
     def __post_init__(self) -> None:
         check_fields(self, "a site of the report")
+        check_kind(self.kind)
+        if self.replaced and not self.plan.replaces:
+            raise PlanError(f"site '{excerpt(self.name)}' is replaced, but has no plan of a block")
 
     @property
     def replaced(self) -> bool:
@@ -173,7 +176,7 @@ class Report:
                 **changes,
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, PlanError) as error:
-            raise ReportError(f"this is not a kswap report: {type(error).__name__} at {error}") from error
+            raise ReportError(f"this is not a kswap report: {type(error).__name__} at {excerpt(error)}") from error
 
 
 def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
@@ -211,7 +214,7 @@ def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
 
 
 def report_of(plan: Plan, drop_in: bool = True, notes: tuple[str, ...] = ()) -> Report:
-    """The report of a plan. ``notes`` are added behind the plan's own."""
+    """The report of a plan. ``notes`` are added after the plan's own."""
     after = count_plan(plan)
     rows = tuple(_row(site, count_site(site)) for site in plan.sites)
     growing = [row.name for row in rows if row.grows]

@@ -12,11 +12,9 @@ TOTAL_LABELS = {
     "macs": "MACs",
     "computations": "computations",
 }
-GLOSSARY = (
+COUNTS_GLOSSARY = (
     "Counts are for batch 1. A MAC is one multiply-accumulate of a convolution or matrix product; computations "
-    "are the count that the kEffNet papers print. What is left is after / before. The plan K 72x4+32 i20 L 20x16 "
-    "reads: K has 72 groups of 4 filters and 32 extra groups of one filter, interleave with step 20, "
-    "L has 20 groups of 16 filters."
+    "are the count that the kEffNet papers print. What is left is after / before."
 )
 
 
@@ -87,11 +85,6 @@ def drop_in(report: Report) -> str:
     if report.drop_in:
         return "yes (same class and methods as the original)"
     return "no (the result is a GraphModule; the notes say why)"
-
-
-def kinds_of(report: Report) -> tuple[str, ...]:
-    """The kinds of blocks in a report, in the order in which they first appear."""
-    return ("grouped",) if report.replaced else ()
 
 
 def sites_by_reason(rows: tuple[SiteRow, ...]) -> dict[str, list[SiteRow]]:

@@ -7,8 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from kswap.planner import interleave_order, plan_layer
+from kswap.planner import BLOCK_KINDS, BlockSettings, interleave_order, plan_block, plan_layer
 from kswap.report.glyphs import Glyphs
+from kswap.report.kinds import EXPLANATIONS
 from kswap.report.kinds.grouped import paths_of, span
 from kswap.report.layer import render_layer
 
@@ -123,3 +124,31 @@ def test_large_layers_stay_short() -> None:
 )
 def test_spans(channels: tuple[int, ...], text: str) -> None:
     assert span(channels, ASCII) == text
+
+
+def test_low_rank_is_explained() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    render_layer(plan_block(1152, 320, BlockSettings(kind="low-rank", rank=24)), console)
+    text = words(console.file.getvalue())
+    for part in (
+        "low rank | scheme v2",
+        "rank 24 35,328 9.6%",
+        "1152->24 1152 inputs x 24 filters = 27,648 weights",
+        "24->320 24 inputs x 320 filters = 7,680 weights",
+        "Every output is made from the same 24 channels",
+    ):
+        assert part in text
+    assert "K " not in text
+
+
+def test_a_kept_low_rank_layer_says_which_rank_saves() -> None:
+    plan = plan_block(64, 64, BlockSettings(kind="low-rank", rank=60))
+    console = Console(file=io.StringIO(), width=80)
+    render_layer(plan, console)
+    assert "A rank of 31 or less saves weights." in console.file.getvalue()
+    assert plan_block(64, 64, BlockSettings(kind="low-rank", rank=31)).replaces
+    assert not plan_block(64, 64, BlockSettings(kind="low-rank", rank=32)).replaces
+
+
+def test_every_kind_of_block_is_explained() -> None:
+    assert list(EXPLANATIONS) == list(BLOCK_KINDS)

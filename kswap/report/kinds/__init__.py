@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from kswap.report.kinds import grouped
+from kswap.report.kinds import grouped, low_rank
 from kswap.report.kinds.explanation import ExplanationStep, KindExplanation
+from kswap.report.report import Report
+from kswap.report.wording import COUNTS_GLOSSARY
 
-EXPLANATIONS: dict[str, KindExplanation] = {made.name: made for made in (grouped.EXPLANATION,)}
+EXPLANATIONS: dict[str, KindExplanation] = {made.name: made for made in (grouped.EXPLANATION, low_rank.EXPLANATION)}
 
-__all__ = ["EXPLANATIONS", "ExplanationStep", "KindExplanation"]
+
+def explanations_of(*reports: Report) -> tuple[KindExplanation, ...]:
+    """How the kinds of blocks in the reports are explained, in the order in which they first appear."""
+    kinds = dict.fromkeys(row.kind for report in reports for row in report.replaced)
+    return tuple(EXPLANATIONS[kind] for kind in kinds)
+
+
+def glossary_of(*reports: Report) -> str:
+    """How to read the counts and plans of the reports."""
+    return " ".join((COUNTS_GLOSSARY, *(kind.glossary for kind in explanations_of(*reports))))
+
+
+__all__ = ["EXPLANATIONS", "ExplanationStep", "KindExplanation", "explanations_of", "glossary_of"]
