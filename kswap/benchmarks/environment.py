@@ -6,7 +6,6 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,40 +14,10 @@ from typing import Any
 import torch
 
 from kswap.errors import DeployError
+from kswap.malloc import KEEPING, has_glibc
 from kswap.version import __version__
 
 _PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "openvino")
-
-# Values that keep freed memory in the process: nothing is given back below 1 GiB. See glibc's mallopt(3).
-_KEEPING = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
-
-
-def keeping_memory(environment: Mapping[str, str]) -> dict[str, str]:
-    """``environment`` for a process in which glibc keeps freed buffers instead of returning them to the system.
-
-    Else each pass gives its large buffers back and has them mapped and cleared again, and part of what is measured
-    is page faults. Values that are set already stay. Only Linux with glibc knows these variables; elsewhere the
-    environment is given back as it is. They count when a process starts, so it has to be a new one.
-
-    >>> keeping_memory({"MALLOC_TOP_PAD_": "0"})["MALLOC_TOP_PAD_"]
-    '0'
-    """
-    if not _has_glibc():
-        return dict(environment)
-    return {**_KEEPING, **environment}
-
-
-def releasing_memory(environment: Mapping[str, str]) -> dict[str, str]:
-    """``environment`` without what :func:`keeping_memory` added: peaks of memory are measured as users have them."""
-    return {key: value for key, value in environment.items() if _KEEPING.get(key) != value}
-
-
-def _has_glibc() -> bool:
-    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
 @dataclass(frozen=True)
@@ -82,7 +51,7 @@ class Machine:
             python=platform.python_version(),
             kswap=__version__,
             versions=_versions(),
-            malloc={key: os.environ[key] for key in _KEEPING if key in os.environ} if _has_glibc() else {},
+            malloc={key: os.environ[key] for key in KEEPING if key in os.environ} if has_glibc() else {},
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
 

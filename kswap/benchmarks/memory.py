@@ -14,10 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from kswap.benchmarks.environment import releasing_memory
 from kswap.benchmarks.model_pair import Pair, Subject
 from kswap.benchmarks.worker import ask
 from kswap.conversion import convert
+from kswap.malloc import releasing_memory
 
 Side = Literal["original", "rewritten"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kswap.benchmarks.environment import Machine, keeping_memory
+from kswap.benchmarks.environment import Machine
 from kswap.benchmarks.memory import Side, peak_memory
 from kswap.benchmarks.model_pair import Pair, Subject, weights_bytes
 from kswap.benchmarks.result import FORMS, Benchmark, Row, Sizes
@@ -23,6 +23,7 @@ from kswap.conversion import plan
 from kswap.errors import DeployError, KswapError
 from kswap.inference.optimize import optimize_for_inference
 from kswap.inference.record import Optimization
+from kswap.malloc import keeping_memory
 from kswap.runtimes import targets as runtimes
 from kswap.runtimes.prepared import slices_of, torch_threads
 from kswap.saved.directory import read_report

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from torch import nn
 
 import kswap
-from kswap.benchmarks.environment import Machine, keeping_memory, releasing_memory
+from kswap.benchmarks.environment import Machine
 from kswap.benchmarks.markdown import render_markdown
 from kswap.benchmarks.memory import peak_memory
 from kswap.benchmarks.model_pair import Pair, Subject, weights_bytes
@@ -23,6 +23,7 @@ from kswap.benchmarks.worker import ask
 from kswap.cli import bench as command
 from kswap.cli.main import main
 from kswap.errors import DeployError, ModelError, PlanError, SavedError
+from kswap.malloc import keeping_memory, releasing_memory
 from kswap.runtimes.targets import TARGETS
 
 SMALL = "mobilenetv3_small_050"

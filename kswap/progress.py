@@ -1,0 +1,72 @@
+"""The progress bar of every command that takes long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class ProgressBar:
+    """A bar on standard error. Without a terminal nothing is drawn, and :meth:`log` still writes its lines."""
+
+    def __init__(self, progress: Progress, label: str, total: float) -> None:
+        self._progress = progress
+        self._task = progress.add_task(label, total=total, note="")
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Move the bar on by ``steps`` and show ``note`` at its end."""
+        self._progress.update(self._task, advance=steps, note=note, refresh=True)
+
+    def label(self, text: str) -> None:
+        """Show ``text`` in front of the bar: what is being done now."""
+        self._progress.update(self._task, description=text, refresh=True)
+
+    def log(self, line: str) -> None:
+        """Write a line above the bar."""
+        self._progress.console.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(label: str, total: float, *, shown: bool = True, steady: bool = True) -> Iterator[ProgressBar]:
+    """A bar that disappears at the end.
+
+    Args:
+        label: The text in front of the bar.
+        total: How many steps there are.
+        shown: ``False`` draws nothing.
+        steady: Whether a thread redraws the bar between steps, so that its clock runs. ``False`` draws on each call
+            only: such a thread would take time from what is measured.
+
+    >>> with progress_bar("reading", total=2) as bar:
+    ...     bar.advance()
+    ...     bar.advance(note="done")
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False)
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_interactive),
+        auto_refresh=steady,
+    )
+    with progress:
+        yield ProgressBar(progress, label, total)
