@@ -53,7 +53,8 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     left = [setting for setting in _SETTINGS if setting.variable not in os.environ]
-    return all([mallopt(setting.parameter, setting.value) == 1 for setting in left])
+    accepted = [mallopt(setting.parameter, setting.value) == 1 for setting in left]
+    return all(accepted)
 
 
 def keeping_memory(environment: Mapping[str, str]) -> dict[str, str]:
