@@ -67,6 +67,19 @@ def message_line(error: object, longest: int = 1000) -> str:
     return excerpt(" ".join(str(error)[: 10 * longest].split()), longest)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line that says something of an exception's message, visible; its class where it has no message.
+
+    >>> first_line(ValueError("\\nbad shape: [1, 2].\\nTraceback ..."))
+    'bad shape: [1, 2]'
+    >>> first_line(KeyboardInterrupt())
+    'KeyboardInterrupt'
+    """
+    lines = (line.strip() for line in str(error)[:10_000].splitlines())
+    line = next((line for line in lines if line), type(error).__name__)
+    return excerpt(line, 200).rstrip(".:")
+
+
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """A hint with the known words nearest to ``word``, the likeliest first, or an empty string.
 

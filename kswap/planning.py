@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kswap.errors import ModelError, PlanError
+from kswap.errors import ModelError, PlanError, first_line
 from kswap.graph.edits import activation_edits, stride_edits
 from kswap.graph.match import find_sites
 from kswap.graph.observe import Observation, observe
@@ -146,11 +146,10 @@ def _observe(model: nn.Module, title: str, inputs: Inputs) -> Observation:
     try:
         return observe(model, inputs)
     except Exception as error:
-        lines = str(error).strip().splitlines()
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
         raise ModelError(
             f"{title} does not run on an input of shape {shapes} "
-            f"({lines[0] if lines else type(error).__name__}): pass an example_input or --input-size that fits"
+            f"({first_line(error)}): pass an example_input or --input-size that fits"
         ) from error
 
 

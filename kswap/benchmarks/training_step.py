@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
-from kswap.errors import DeployError
+from kswap.errors import DeployError, first_line
 from kswap.graph.clone import full_clone
 
 # So small that the weights stay what they are over any number of steps: no side may run into infinities.
@@ -48,8 +48,9 @@ def training_step(model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], 
     try:
         step()
     except (RuntimeError, ValueError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DeployError(f"a training step at batch {len(inputs[0])} fails: {line}; try a larger --batch") from error
+        raise DeployError(
+            f"a training step at batch {len(inputs[0])} fails: {first_line(error)}; try a larger --batch"
+        ) from error
     return step
 
 

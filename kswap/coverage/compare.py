@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
+from kswap.errors import first_line
 from kswap.sources.builders import build
 from kswap.sources.source import Source
 
@@ -22,8 +23,7 @@ class MismatchError(Exception):
 
 def text_of(error: BaseException) -> str:
     """The class of an exception with the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
 
 
 def structure(value: Any) -> tuple[Any, list[Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from kswap.errors import KswapError, nearest
+from kswap.errors import KswapError, first_line, nearest
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
 
@@ -111,15 +111,10 @@ class _Zip:
         except DataError:
             raise
         except Exception as error:  # damaged, encrypted, packed in an unknown way: each raises its own kind
-            raise DataError(f"{self.path}/{name} cannot be read: {_first_line(error)}") from error
+            raise DataError(f"{self.path}/{name} cannot be read: {first_line(error)}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_opened": None}
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 # Filters of warnings belong to the process, not to a thread.
@@ -158,7 +153,7 @@ def decode(data: bytes, title: str, upright: bool = False) -> Image.Image:
     except UnidentifiedImageError as error:
         raise DataError(f"{title} is not a picture that Pillow can read: remove it, or save it as PNG") from error
     except Exception as error:  # decoders raise whatever a damaged file makes them raise
-        raise DataError(f"{title} is a damaged picture ({_first_line(error)}): remove it, or copy it again") from error
+        raise DataError(f"{title} is a damaged picture ({first_line(error)}): remove it, or copy it again") from error
     raise DataError(f"{title} has too many pixels ({width:,} x {height:,}): at most {MOST_PIXELS:,} are read")
 
 

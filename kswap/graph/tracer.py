@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from kswap.errors import KswapError
+from kswap.errors import KswapError, first_line
 from kswap.graph.clone import full_clone, meta_clone
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.nn.norms_and_activations import is_activation, is_norm
@@ -130,8 +130,7 @@ def trace(model: nn.Module, inputs: int = 1, with_weights: bool = False) -> Trac
     try:
         graph = tracer.trace(clone)
     except Exception as error:
-        first = str(error).strip().split("\n")[0].split(". ")[0]
-        return Trace(None, error=f"{type(error).__name__}: {first or 'no message'}")
+        return Trace(None, error=f"{type(error).__name__}: {first_line(error).split('. ')[0]}")
     for node in graph.nodes:
         if node.op == "call_module" and node.target == MODE and not node.users:
             graph.erase_node(node)

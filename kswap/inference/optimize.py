@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kswap.errors import DeployError
+from kswap.errors import DeployError, first_line
 from kswap.graph.clone import full_clone, is_on_meta
 from kswap.graph.observe import observe
 from kswap.inference.block_tuning import Assignment, Watcher, blocks_of, estimated
@@ -115,8 +115,9 @@ def _run(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str, torc
     try:
         outputs = model(*inputs)
     except Exception as error:
-        lines = str(error).splitlines() or [""]
-        raise DeployError(f"the model does not run on the example input: {type(error).__name__}: {lines[0]}") from error
+        raise DeployError(
+            f"the model does not run on the example input: {type(error).__name__}: {first_line(error)}"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kswap.errors import SavedError
+from kswap.errors import SavedError, first_line
 
 if TYPE_CHECKING:
     import h5py
@@ -67,8 +67,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except SavedError:
         raise
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
-        lines = str(error).strip().splitlines()
-        raise SavedError(f"{source} is damaged: {lines[0] if lines else type(error).__name__}") from error
+        raise SavedError(f"{source} is damaged: {first_line(error)}") from error
 
 
 def _layers(file: h5py.File, source: Path) -> dict[str, dict[str, ndarray]]:

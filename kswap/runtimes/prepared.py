@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from kswap.errors import DeployError
+from kswap.errors import DeployError, first_line
 from kswap.graph.clone import full_clone
 
 
@@ -119,6 +119,5 @@ def silence() -> Iterator[None]:
 
 def failure(what: str, model: nn.Module, error: BaseException, mend: str) -> DeployError:
     """One sentence from an error of a compiler: its first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = f": {lines[0][:200].rstrip('.:')}" if lines else ""
-    return DeployError(f"{what} cannot take this {type(model).__name__} ({type(error).__name__}{said}); {mend}")
+    said = f"{type(error).__name__}: {first_line(error)}"
+    return DeployError(f"{what} cannot take this {type(model).__name__} ({said}); {mend}")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kswap.errors import ModelError, nearest
+from kswap.errors import ModelError, first_line, nearest
 from kswap.sources.source import Source
 from kswap.zoo import builder
 
@@ -89,11 +89,6 @@ def _is_offline(error: BaseException) -> bool:
     return False
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _call(build: Callable[[], Any], title: str, pretrained: bool) -> nn.Module:
     """Run a builder; whatever it raises becomes one sentence."""
     try:
@@ -109,7 +104,7 @@ def _call(build: Callable[[], Any], title: str, pretrained: bool) -> nn.Module:
             ) from error
         if pretrained and "pretrained weights" in str(error).lower():
             raise ModelError(f"{title} has no pretrained weights: leave out --pretrained, or choose a tag") from error
-        raise ModelError(f"{title} cannot be built: {type(error).__name__}: {_first_line(error)}") from error
+        raise ModelError(f"{title} cannot be built: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{title} gave a {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -182,9 +177,9 @@ def _build_import(source: Source, pretrained: bool) -> nn.Module:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ModelError(f"'{source.name}' cannot be imported: {_first_line(error)}") from error
+        raise ModelError(f"'{source.name}' cannot be imported: {first_line(error)}") from error
     except Exception as error:
-        message = f"importing {module_name} failed: {type(error).__name__}: {_first_line(error)}"
+        message = f"importing {module_name} failed: {type(error).__name__}: {first_line(error)}"
         raise ModelError(message) from error
     return _call_factory(_factory_of(module, factory_name, module_name), source, pretrained)
 
@@ -204,7 +199,7 @@ def _build_file(source: Source, pretrained: bool) -> nn.Module:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise ModelError(f"{path} cannot be imported: {type(error).__name__}: {_first_line(error)}") from error
+        raise ModelError(f"{path} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
     return _call_factory(_factory_of(module, factory_name, str(path)), source, pretrained)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kswap.errors import DeployError
+from kswap.errors import DeployError, first_line
 from kswap.graph.clone import copy_with
 from kswap.nn import GroupedBlock as PointwiseBlock
 from kswap.nn import GroupedPointwise
@@ -91,9 +91,8 @@ def _inputs_seen(model: nn.Module, layers: Sequence[nn.Module], inputs: Inputs) 
         try:
             model(*inputs)
         except Exception as error:
-            first = str(error).strip().split("\n")[0]
             raise DeployError(
-                f"the model cannot be run on the example input: {type(error).__name__}: {first}"
+                f"the model cannot be run on the example input: {type(error).__name__}: {first_line(error)}"
             ) from error
     return seen
 
