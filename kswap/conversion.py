@@ -90,7 +90,7 @@ def convert(
 ) -> Conversion:
     """Replace the pointwise convolutions of ``model`` and leave the argument itself untouched.
 
-    Arguments as for :func:`plan`; a ``plan`` is replayed as it stands. ``device`` is ``"auto"``, ``"cuda"``,
+    Arguments as for :func:`plan`; a ``plan`` is replayed unchanged. ``device`` is ``"auto"``, ``"cuda"``,
     ``"cpu"``, ...; without it a named model goes to the GPU if there is one, and a module stays where it is.
     ``seed`` makes all fresh weights reproducible, on every device alike. ``pretrained`` (names only) loads
     the published weights; all that the surgery does not touch keep them. The converted model is run once to
@@ -145,7 +145,7 @@ def create_model(
     rank: int | None = None,
     **timm_kwargs: Any,
 ) -> nn.Module:
-    """A converted model by name, as ``timm.create_model`` gives the original: on the CPU, in training mode.
+    """A converted model by name, as ``timm.create_model`` returns the original: on the CPU, in training mode.
 
     >>> import kswap
     >>> model = kswap.create_model("mobilenetv3_small_050", ch=16, num_classes=10)
@@ -194,7 +194,9 @@ def _check_outputs(model: nn.Module, inputs: Inputs, observation: Observation, d
     else:
         alike = found == observation.outputs
     if not alike:
-        raise PlanError(f"the converted model gives {found}, the original gave {observation.outputs}: not saved")
+        raise PlanError(
+            f"the converted model returns {found}, the original returned {observation.outputs}: it is not converted"
+        )
 
 
 def _without_counts(shapes: Any) -> Any:

@@ -55,7 +55,7 @@ def follow_(optimizer: Optimizer, old_model: nn.Module, new_model: nn.Module) ->
         group["params"][:] = [new for place in places for _, new in place]
 
 
-# Parameters of the new model that stand where one of the old model stood, with their names.
+# Parameters of the new model that replace one of the old model, with their names.
 Place = list[tuple[str | None, nn.Parameter]]
 
 

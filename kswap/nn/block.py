@@ -1,4 +1,4 @@
-"""What every block has that takes the place of a pointwise layer, whatever its kind."""
+"""The base class of all blocks that take the place of a pointwise layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan of one block says, whatever the kind of the block."""
+"""The base class of the plans of blocks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class BlockPlan(ABC):
     @classmethod
     @abstractmethod
     def shape_from_json(cls, data: dict[str, Any], in_channels: int, out_channels: int, what: str) -> BlockPlan:
-        """Read what :meth:`shape_to_json` wrote, whose layout is taken as it is stored, and validated.
+        """Read what :meth:`shape_to_json` wrote, and validate it; the stored layout is not derived again.
 
         ``what`` names the site in messages. Raises :class:`PlanError`.
         """

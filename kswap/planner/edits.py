@@ -8,7 +8,7 @@ from typing import Any
 from kswap.errors import PlanError
 from kswap.planner.sites import check_fields
 
-# Activations that rules may ask for, with the multiplications per element that the papers' count gives them.
+# Activations that rules may ask for, with their multiplications per element in the papers' count.
 ACTIVATIONS = {
     "identity": 0,
     "relu": 0,

@@ -90,7 +90,7 @@ class GroupedLayout:
         return self.groups == 1
 
     def read_order(self) -> list[int]:
-        """The input channel behind each of the ``groups * group_width`` replicated channels.
+        """The input channel that each of the ``groups * group_width`` replicated channels copies.
 
         >>> GroupedLayout.of(14, 10, ch=4).read_order()[12:]
         [12, 13, 0, 1]

@@ -71,7 +71,7 @@ class SitePlan:
     """One site and what becomes of it: ``action`` is ``"replace"`` or ``"keep"``, ``reason`` says why.
 
     ``layer`` is the plan of the block, of any kind. ``placement``: with ``"absorbed"`` the block holds its own norm
-    and activation, after each of K and L; with ``"linear"`` it stands for the convolution alone, which is the only
+    and activation, after each of K and L; with ``"linear"`` it replaces the convolution alone, which is the only
     placement of kinds that take nothing in. ``activation`` is the name of an activation that
     takes the place of the absorbed one, or ``None``.
     """
@@ -289,7 +289,7 @@ class Plan:
         other = [site.name for site in self.sites if differs_from_settings(site)]
         if not other:
             return self
-        note = f"stored layouts are used that ch and scheme of their sites would not give: {', '.join(other)}"
+        note = f"stored layouts are used that ch and scheme of their sites would not make: {', '.join(other)}"
         return self if note in self.notes else replace(self, notes=(*self.notes, note))
 
     def save(self, path: str | Path) -> None:

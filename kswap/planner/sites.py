@@ -19,7 +19,7 @@ LAYER_KINDS = ("conv", "linear", "conv1d", "conv3d")
 
 @dataclass(frozen=True)
 class AbsorbedLayer:
-    """A norm or an activation behind a pointwise layer.
+    """A norm or an activation that follows a pointwise layer.
 
     ``name`` is its qualified name, or ``""`` for a function such as ``F.relu``. ``operations`` are the
     operations that it costs at batch 1, as the papers count them (see :mod:`kswap.planner.counting`). ``stays`` says
@@ -75,7 +75,7 @@ class Site:
     def __post_init__(self) -> None:
         check_fields(self, f"site '{self.name}'")
         if not self.name:
-            raise PlanError("a site has a name")
+            raise PlanError("the name of a site must not be empty")
         if self.role not in ROLES:
             raise PlanError(f"unknown role '{self.role}' of site '{self.name}': known are {', '.join(ROLES)}")
         for label in ("in_channels", "out_channels", "stride"):
@@ -90,7 +90,7 @@ class Site:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Site:
-        """Read what :meth:`to_json` wrote; keys of other values beside it are passed over."""
+        """Read what :meth:`to_json` wrote; other keys are ignored."""
         missing = [label for label in ("name", "in_channels", "out_channels") if label not in data]
         if missing:
             raise PlanError(f"site '{data.get('name')}' of the plan lacks {', '.join(missing)}")

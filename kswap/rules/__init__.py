@@ -42,7 +42,7 @@ reason that readers are shown.
 **Precedence.** Decided for each key by itself, so that two rules can each set a different key of one site:
 
 1. a rule with the exact name, then one with ``re:``, then one with a glob, then one without a name;
-2. among equals the rule that stands later in the file;
+2. among equals the later rule in the file;
 3. what no rule sets comes from the head of the file, and then from the caller (``--ch``, ``--scheme``).
 
 What the structure of the model keeps (the classifier, for instance) no rule can release. A rule that matched

@@ -42,7 +42,7 @@ def check_flag(value: object, what: str) -> bool:
 
 
 def toml_text(value: object) -> str:
-    """``value`` on one line, much as it stands in a rule file.
+    """``value`` on one line, much as a rule file has it.
 
     >>> toml_text({"name": ["a", "b.*"], "in_channels": {"min": 64}})
     "{name = ['a', 'b.*'], in_channels = {min = 64}}"

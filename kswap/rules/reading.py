@@ -37,7 +37,7 @@ def load_rules(spec: str | Path | RuleSet | dict[str, Any] | None = None, scheme
     """The rule set that ``spec`` means.
 
     A text with a path separator or the ending ``.toml`` is a file, any other text a preset; a ``dict`` has the
-    shape of the TOML file; a :class:`RuleSet` is returned as it is. ``None`` is the preset of the caller's
+    shape of the TOML file; a :class:`RuleSet` is returned unchanged. ``None`` is the preset of the caller's
     ``scheme`` (``keffnet-v1`` or ``keffnet-v2``), so that the scheme counts where no rules are given; it is
     not looked at otherwise, and a scheme in the head of a rule file wins over the caller's.
 
@@ -77,7 +77,7 @@ def _preset(name: str) -> RuleSet:
 
 def _read(path: Path, name: str) -> RuleSet:
     try:
-        # Editors on Windows may put a byte order mark in front, which TOML does not know.
+        # Editors on Windows may write a byte order mark first, which TOML does not know.
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RuleError(f"the rule file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error

@@ -137,7 +137,7 @@ class RuleSet:
             raise RuleError("keep belongs into a rule, not into the head of the file")
 
     def to_json(self) -> dict[str, Any]:
-        """The shape of the TOML file, and the name: it can stand in a saved plan."""
+        """The shape of the TOML file, and the name: for a saved plan."""
         rules = [rule.to_json() for rule in self.rules]
         head = {"name": self.name, "description": self.description, **self.defaults.to_json()}
         swap = {"swap_activations": dict(self.swap_activations)} if self.swap_activations else {}

@@ -524,7 +524,7 @@ def test_the_stored_layout_is_what_counts_and_a_note_says_that_its_settings_woul
     read = Plan.from_json(data)
     name = "ab"[path[1]]
     assert read[name].to_json() == data["sites"][path[1]]
-    assert read.notes == (f"stored layouts are used that ch and scheme of their sites would not give: {name}",)
+    assert read.notes == (f"stored layouts are used that ch and scheme of their sites would not make: {name}",)
     assert Plan.from_json(read.to_json()) == read
 
 
@@ -548,7 +548,7 @@ def test_the_stored_layout_is_what_counts_and_a_note_says_that_its_settings_woul
         (("sites", 0, "action"), "drop", "must be 'replace' or 'keep', not 'drop'"),
         (("sites", 0, "action"), None, "site 'a' of the plan lacks action"),
         (("sites", 0, "name"), None, "a site of the plan must be a table with a name"),
-        (("sites", 0, "name"), "", "a site has a name"),
+        (("sites", 0, "name"), "", "the name of a site must not be empty"),
         (("sites", 0), 5, "sites of the plan must be a list of tables with names, not [5"),
         (("sites", 2, "action"), "replace", "site 'c' cannot be replaced: 8 input channels, needs more than 8"),
         (("sites", 0, "keep"), "shared", "site 'a' cannot be replaced: shared"),
