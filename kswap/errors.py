@@ -26,6 +26,10 @@ class SavedError(KswapError):
     """A directory cannot be written or loaded."""
 
 
+class DataError(KswapError):
+    """Pictures cannot be found or read, or do not fit the model."""
+
+
 class ReportError(KswapError):
     """A report cannot be read, or a condition on it cannot be evaluated."""
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     {"version"},
     {"errors"},
-    {"timing", "progress", "malloc"},
+    {"timing", "progress", "malloc", "files"},
     {"planner"},
     {"rules", "report"},
     {"nn"},
@@ -41,7 +41,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Rooms that must not import torch when they are imported themselves.
-WITHOUT_TORCH = {"errors", "version", "progress", "malloc", "planner", "rules", "report", "cli"}
+WITHOUT_TORCH = {"errors", "version", "progress", "malloc", "files", "planner", "rules", "report", "cli"}
 HEAVY = ("torch", "timm", "torchvision")
 SOURCES = sorted((ROOT / "kswap").rglob("*.py"))
 

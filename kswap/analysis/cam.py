@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from kswap.analysis.head import gradient_head, pooled_head
 from kswap.analysis.loaded_model import Subject, evaluating, probabilities, subject_of
-from kswap.data.images import DataError, read_picture
+from kswap.data.decoding import read_picture
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import ModelError, nearest
+from kswap.errors import DataError, ModelError, nearest
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion

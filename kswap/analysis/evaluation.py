@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from kswap.analysis.loaded_model import Subject, evaluating, logits_of, probabilities, subject_of
-from kswap.data.images import DataError, ImageSet
+from kswap.data.images import ImageSet
 from kswap.data.preprocessing import Preprocessing
+from kswap.errors import DataError
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion

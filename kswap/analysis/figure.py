@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from kswap.analysis.cam import Cam
-from kswap.data.images import DataError
+from kswap.errors import DataError
 
 SIDE = 448
 _GAP, _LINE, _FONT, _KEY = 12, 22, 15, 16

@@ -51,7 +51,7 @@ def cam(
         from kswap.analysis.cam import cam_of
         from kswap.analysis.figure import figure, save_figure
         from kswap.analysis.loaded_model import baseline_of, subject_of
-        from kswap.data.images import read_picture
+        from kswap.data.decoding import read_picture
 
         picture = read_picture(image)
         subjects = [subject_of(model, device, trust_source=trust_source) for model in models]

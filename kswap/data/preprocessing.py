@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kswap.errors import ModelError, nearest
+from kswap.data.decoding import MOST_PIXELS
+from kswap.data.resizing import CROP_MODES, RESIZES, TIMM_INTERPOLATION
+from kswap.errors import DataError, ModelError, nearest
 from kswap.sources.inputs import input_size_of
 
 if TYPE_CHECKING:
@@ -16,11 +18,6 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
     from torch import Tensor, nn
-
-# Our names of interpolations, and timm's. Nearest from 32x32 to 224x224 repeats each pixel 7x7, as in the papers.
-_TIMM_RESIZE = {"cubic": "bicubic", "linear": "bilinear", "nearest": "nearest", "lanczos": "lanczos"}
-RESIZES = tuple(_TIMM_RESIZE)
-CROP_MODES = ("center", "squash", "border")
 
 _MODES = {1: "L", 3: "RGB"}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -30,10 +27,18 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Preprocessing:
     """Resize, crop, divide by 255, subtract ``mean`` and divide by ``std``.
 
-    ``input_size`` is (channels, height, width) in pixels. ``crop`` is the share of the resized side that the
-    input keeps (1: all); ``crop_mode`` is timm's: ``"center"`` (the shorter side is fitted, what is over is cut
-    off), ``"squash"`` (both sides are fitted) or ``"border"`` (the longer side is fitted, the rest is padded).
-    ``origin`` says where the values come from. Raises :class:`ModelError` for values that make no sense.
+    Args:
+        input_size: (channels, height, width) in pixels.
+        resize: The interpolation: ``"cubic"``, ``"linear"``, ``"nearest"`` or ``"lanczos"``.
+        mean: One number per channel, or one for all.
+        std: One number per channel, or one for all.
+        crop: The share of the resized side that the input keeps; 1 crops nothing.
+        crop_mode: As in timm: ``"center"`` (the shorter side is fitted, the excess is cropped), ``"squash"`` (both
+            sides are fitted) or ``"border"`` (the longer side is fitted, the rest is padded).
+        origin: Where the values come from, for people.
+
+    Raises:
+        ModelError: A value is out of its range.
 
     >>> print(Preprocessing((3, 224, 224), resize="nearest"))
     224x224 RGB, resized by nearest (pixels repeated), divided by 255 (the papers' way)
@@ -48,9 +53,11 @@ class Preprocessing:
     origin: str = "the papers' way"
 
     def __post_init__(self) -> None:
-        channels = self.input_size[0]
         if len(self.input_size) != 3 or min(self.input_size) < 1:
-            raise ModelError(f"{self.input_size} is no input size: give (channels, height, width)")
+            raise ModelError(f"{self.input_size} is not an input size: it must be (channels, height, width)")
+        channels, height, width = self.input_size
+        if height * width > MOST_PIXELS:
+            raise ModelError(f"{width:,} x {height:,} is too large an input: at most {MOST_PIXELS:,} pixels")
         if channels not in _MODES:
             raise ModelError(f"this model takes {channels} channels: kswap reads pictures of 1 or 3 channels")
         if self.resize not in RESIZES:
@@ -70,7 +77,12 @@ class Preprocessing:
     def of(cls, model: nn.Module, input_size: tuple[int, ...] | None = None) -> Preprocessing:
         """What the model's ``pretrained_cfg`` says; without one, the papers' way: divided by 255 and nothing else.
 
-        ``input_size`` (channels, height, width) takes the place of the model's own.
+        Args:
+            model: The model that the pictures are for.
+            input_size: (channels, height, width), instead of the model's own.
+
+        Raises:
+            ModelError: The model does not take pictures.
         """
         size = input_size or input_size_of(model)
         if len(size) != 3:
@@ -81,7 +93,7 @@ class Preprocessing:
         from timm.data import resolve_model_data_config
 
         config = resolve_model_data_config(model)
-        resizes = {timm_name: name for name, timm_name in _TIMM_RESIZE.items()}
+        resizes = {timm_name: name for name, timm_name in TIMM_INTERPOLATION.items()}
         return cls(
             (channels, height, width),
             resize=resizes.get(str(config["interpolation"]), "cubic"),
@@ -93,7 +105,7 @@ class Preprocessing:
         )
 
     def papers(self) -> Preprocessing:
-        """The papers' way at the same size: divided by 255, the whole picture. Resizing stays as it is."""
+        """The papers' way at the same size: divided by 255, the whole picture. ``resize`` is unchanged."""
         return Preprocessing(self.input_size, resize=self.resize)
 
     def imagenet(self) -> Preprocessing:
@@ -111,7 +123,7 @@ class Preprocessing:
 
         made: Callable[[Image], Tensor] = create_transform(
             self.input_size,
-            interpolation=_TIMM_RESIZE[self.resize],
+            interpolation=TIMM_INTERPOLATION[self.resize],
             mean=self.mean,
             std=self.std,
             crop_pct=self.crop,
@@ -120,24 +132,51 @@ class Preprocessing:
         return made
 
     def __call__(self, picture: Image) -> Tensor:
-        """The input for ``picture``: float32, ``(channels, height, width)``."""
+        """The input for ``picture``: float32, ``(channels, height, width)``.
+
+        Raises:
+            DataError: The picture is so narrow that it would be resized to nothing, or to too many pixels.
+        """
+        self._check_size(*picture.size)
         return self._transform(picture.convert(self.mode))
 
     def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The part of a picture of ``width`` times ``height`` pixels that the model gets to see.
+        """The part of a picture of ``width`` times ``height`` pixels that the model sees.
 
-        Left, top, right and bottom in pixels; beyond the picture where a border is added.
+        Returns:
+            Left, top, right and bottom in pixels; outside the picture where a border is added.
+
+        Raises:
+            DataError: As when called.
 
         >>> Preprocessing((3, 100, 100)).seen(300, 200)
         (50.0, 0.0, 250.0, 200.0)
         """
+        self._check_size(width, height)
+        return self._seen(width, height)
+
+    def _ratios(self, width: int, height: int) -> tuple[float, float]:
+        """Pixels of the picture per pixel of the resized picture, in width and in height."""
         _, high, wide = self.input_size
-        scaled = (math.floor(wide / self.crop), math.floor(high / self.crop))
-        ratios = (width / scaled[0], height / scaled[1])
-        if self.crop_mode != "squash":
-            ratios = (min(ratios),) * 2 if self.crop_mode == "center" else (max(ratios),) * 2
+        ratios = (width / math.floor(wide / self.crop), height / math.floor(high / self.crop))
+        if self.crop_mode == "squash":
+            return ratios
+        return (min(ratios),) * 2 if self.crop_mode == "center" else (max(ratios),) * 2
+
+    def _seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        _, high, wide = self.input_size
+        ratios = self._ratios(width, height)
         half = (wide * ratios[0] / 2, high * ratios[1] / 2)
         return (width / 2 - half[0], height / 2 - half[1], width / 2 + half[0], height / 2 + half[1])
+
+    def _check_size(self, width: int, height: int) -> None:
+        """Refuse a picture whose narrow side makes the resized one, or the part that is seen, huge or empty."""
+        ratios = self._ratios(width, height)
+        resized = (width / ratios[0], height / ratios[1])
+        left, top, right, bottom = self._seen(width, height)
+        if round(min(resized)) < 1 or max(resized[0] * resized[1], (right - left) * (bottom - top)) > MOST_PIXELS:
+            _, high, wide = self.input_size
+            raise DataError(f"a picture of {width:,} x {height:,} pixels is too narrow for {wide}x{high}: crop it")
 
     def picture_of(self, tensor: Tensor) -> Image:
         """The picture that ``tensor``, ``(channels, height, width)``, was made from, at the model's input size."""
@@ -182,7 +221,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 def _per_channel(values: tuple[float, ...], channels: int, what: str) -> tuple[float, ...]:
-    """One number a channel; a single number is for all, and those of three colours become one for grey."""
+    """One number per channel; a single number is for all, and those of three colours become one for grey."""
     numbers = tuple(float(value) for value in values)
     if not all(map(math.isfinite, numbers)):
         raise ModelError(f"{what} must be finite numbers, not {values}")
@@ -190,4 +229,4 @@ def _per_channel(values: tuple[float, ...], channels: int, what: str) -> tuple[f
         return numbers
     if len(numbers) == 1 or channels == 1:
         return (sum(numbers) / len(numbers),) * channels
-    raise ModelError(f"{what} has {len(numbers)} numbers for {channels} channels: give one, or one a channel")
+    raise ModelError(f"{what} has {len(numbers)} numbers for {channels} channels: it must have one, or one per channel")

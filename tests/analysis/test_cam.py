@@ -19,9 +19,8 @@ import kswap
 from kswap.analysis.cam import cam
 from kswap.analysis.figure import SIDE, figure, overlay, save_figure, turbo
 from kswap.cli.main import main
-from kswap.data.images import DataError
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import KswapError, ModelError
+from kswap.errors import DataError, KswapError, ModelError
 
 SIZE = Preprocessing((3, 24, 32))
 PICTURE = noise(0, (32, 24))
@@ -329,32 +328,30 @@ def test_a_saved_model_and_one_of_ones_own_stand_side_by_side(saved: Path, image
 def test_the_baseline_has_its_published_weights(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a connection there are none: the builder is told here that fresh ones are the published."""
     from kswap.analysis.loaded_model import baseline_of
+    from kswap.sources.builders import build
     from kswap.sources.source import Source
 
     with pytest.raises(ModelError, match=r"published weights for 1000 classes, .* has 3: give a trained baseline"):
         baseline_of(saved)
     whole = kswap.convert("mobilenetv3_small_050", ch=8, input_size=(64, 64), device="cpu", seed=0)
     directory = whole.save(tmp_path / "whole")
-    build = Source.build
     asked: list[bool] = []
 
-    def offline(self: Source, pretrained: bool = False, meta: bool = False) -> nn.Module:
+    def offline(source: Source, pretrained: bool = False) -> nn.Module:
         asked.append(pretrained)
-        return build(self, meta=meta)
+        return build(source)
 
-    monkeypatch.setattr(Source, "build", offline)
+    monkeypatch.setattr("kswap.analysis.loaded_model.build", offline)
     subject = baseline_of(directory, "cpu")
-    assert asked == [False, True]
+    assert asked == [True]
     assert subject.title == "mobilenetv3_small_050 (baseline)"
     assert subject.preprocessing.input_size == (3, 64, 64)
     assert cam(subject.model, noise(0, (64, 64)), preprocessing=subject.preprocessing).heat.shape == (2, 2)
 
-    def unreachable(self: Source, pretrained: bool = False, meta: bool = False) -> nn.Module:
-        if pretrained:
-            raise ModelError("the weights cannot be fetched without a connection: go online")
-        return build(self, meta=meta)
+    def unreachable(source: Source, pretrained: bool = False) -> nn.Module:
+        raise ModelError("the weights cannot be fetched without a connection: go online")
 
-    monkeypatch.setattr(Source, "build", unreachable)
+    monkeypatch.setattr("kswap.analysis.loaded_model.build", unreachable)
     with pytest.raises(KswapError, match="without a connection: go online; or give a trained baseline as a second"):
         baseline_of(directory)
 
@@ -364,7 +361,7 @@ def test_the_baseline_has_its_published_weights(saved: Path, tmp_path: Path, mon
     [
         (["--image", "{image}", "--out", "{dir}/a.jpg"], "is no PNG"),
         (["--image", "{image}x", "--out", "{dir}/a.png"], "there is no file"),
-        (["--image", "{dir}/own.py", "--out", "{dir}/a.png"], "is not a picture that Pillow can read"),
+        (["--image", "{dir}/own.py", "--out", "{dir}/a.png"], "is not a picture that kswap reads"),
         (["--image", "{image}", "--out", "{dir}/no/a.png"], "cannot be written"),
         (["--image", "{image}", "--class", "3", "--out", "{dir}/a.png"], "there is no class 3"),
         (["--image", "{image}", "--input-size", "32", "--out", "{dir}/a.png"], "single position at 32x32"),

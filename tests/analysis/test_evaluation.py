@@ -18,9 +18,9 @@ import kswap
 from kswap.analysis.evaluation import evaluate
 from kswap.analysis.loaded_model import logits_of
 from kswap.cli.main import main
-from kswap.data.images import DataError, ImageSet
+from kswap.data.images import ImageSet
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import ModelError
+from kswap.errors import DataError, ModelError
 
 SMALL = Preprocessing((3, 16, 16))
 

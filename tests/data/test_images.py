@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import re
 import struct
@@ -15,7 +16,9 @@ import pytest
 from pictures_fixture import CLASSES, noise, png, zipped
 from PIL import Image
 
-from kswap.data.images import MOST_PIXELS, DataError, ImageSet, read_picture
+from kswap.data.decoding import MOST_PIXELS, SUFFIXES, decode, read_picture
+from kswap.data.images import ImageSet
+from kswap.errors import DataError
 
 
 def refused(match: str, path: Path, split: str | None = None, read: bool = False) -> None:
@@ -76,7 +79,7 @@ def test_places_that_are_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     refused("neither a folder nor a whole zip", tmp_path / "a.txt")
     (tmp_path / "empty").mkdir()
-    refused("holds no pictures", tmp_path / "empty")
+    refused("has no pictures", tmp_path / "empty")
     refused("no pictures", zipped(tmp_path / "e.zip", {}))
     refused("no class folders", zipped(tmp_path / "flat.zip", {"1.png": b"", "2.png": b""}))
     refused("do not agree", zipped(tmp_path / "mixed.zip", {"a/1.png": b"", "x/b/2.png": b""}))
@@ -94,7 +97,7 @@ def test_a_zip_with_a_damaged_directory(archive: Path, tmp_path: Path) -> None:
     data[data.rindex(b"PK\x01\x02")] = 0
     broken = tmp_path / "broken.zip"
     broken.write_bytes(data)
-    refused("is no whole zip file", broken)
+    refused("is not a whole zip file", broken)
 
 
 def test_a_zip_with_a_damaged_member(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_pixel_bombs_are_not_decoded(tmp_path: Path, side: int) -> None:
 
 
 def test_byte_bombs_are_not_unpacked_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kswap.data.images.MOST_BYTES", 2**20)
+    monkeypatch.setattr("kswap.data.decoding.MOST_BYTES", 2**20)
     path = tmp_path / "z.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/1.png", bytes(2**22))
@@ -169,7 +172,7 @@ def test_a_folder_that_links_to_itself_ends(folder: Path) -> None:
     refused("do not agree", folder / "train")
 
 
-def test_a_link_to_nowhere_is_passed_over(folder: Path) -> None:
+def test_a_link_to_nowhere_is_ignored(folder: Path) -> None:
     (folder / "train" / "red" / "gone.png").symlink_to(folder / "nowhere.png")
     assert len(ImageSet(folder, "train")) == 6
 
@@ -203,5 +206,29 @@ def test_a_single_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file"):
         read_picture(tmp_path / "b.jpg")
     (tmp_path / "c.jpg").write_text("no")
-    with pytest.raises(DataError, match="is not a picture that Pillow can read"):
+    with pytest.raises(DataError, match="is not a picture that kswap reads"):
         read_picture(tmp_path / "c.jpg")
+
+
+def test_the_content_does_not_choose_the_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An EPS that is called a PNG: Pillow alone would start Ghostscript for it."""
+    started: list[object] = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments, **_: started.append(arguments))
+    buffer = io.BytesIO()
+    noise(0).save(buffer, format="EPS")
+    with pytest.raises(DataError, match=r"is not a picture that kswap reads \(BMP, GIF, JPEG, PNG,"):
+        decode(buffer.getvalue(), "a.png")
+    refused("a/1.png is not a picture", zipped(tmp_path / "z.zip", {"a/1.png": buffer.getvalue()}), read=True)
+    assert not started
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_suffix_that_is_listed_is_read(tmp_path: Path, suffix: str) -> None:
+    noise(0).save(tmp_path / f"a{suffix}")
+    assert read_picture(tmp_path / f"a{suffix}").size == (16, 16)
+
+
+def test_a_pipe_is_not_a_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png is not a file"):
+        read_picture(tmp_path / "a.png")

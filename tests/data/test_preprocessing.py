@@ -11,7 +11,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import ModelError
+from kswap.errors import DataError, ModelError
 
 
 def test_a_timm_model_states_its_own() -> None:
@@ -72,7 +72,7 @@ def test_an_input_turns_back_into_its_picture() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"input_size": (3, 0, 8)}, "is no input size"),
+        ({"input_size": (3, 0, 8)}, "is not an input size"),
         ({"input_size": (4, 8, 8)}, "takes 4 channels"),
         ({"resize": "cubik"}, "unknown resize 'cubik'.*did you mean cubic"),
         ({"crop_mode": "middle"}, "unknown crop mode"),
@@ -92,3 +92,21 @@ def test_papers_and_imagenet() -> None:
     assert own.papers() == Preprocessing((3, 224, 224))
     assert Preprocessing((3, 8, 8), crop=0.9).imagenet().mean == (0.485, 0.456, 0.406)
     assert "mean 0.485 0.456 0.406, std 0.229 0.224 0.225" in str(own)
+
+
+@pytest.mark.parametrize("mode", ["center", "border"])
+def test_narrow_pictures_do_not_fill_the_memory(mode: str) -> None:
+    """Resized so that its shorter side is 224, a line of 400,000 pixels has 2e10; with a border, 1.6e11."""
+    made = Preprocessing((3, 224, 224), crop_mode=mode)
+    line = Image.new("L", (400_000, 1))
+    with pytest.raises(DataError, match=r"a picture of 400,000 x 1 pixels is too narrow for 224x224: crop it"):
+        made(line)
+    with pytest.raises(DataError, match="too narrow"):
+        made.seen(1, 400_000)
+    assert Preprocessing((3, 224, 224), crop_mode="squash")(line).shape == (3, 224, 224)
+    assert made(Image.new("L", (2_000, 10))).shape == (3, 224, 224)
+
+
+def test_an_input_size_has_a_limit() -> None:
+    with pytest.raises(ModelError, match="100,000 x 100,000 is too large an input"):
+        Preprocessing((3, 100_000, 100_000))
