@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import console, parse_size, status
+from kswap.cli.options import parse_size, status
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion
     from kswap.papers.recipes import Variant
+    from kswap.report.listing import Listing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -86,7 +87,7 @@ def create(name: str | None, **options: Any) -> None:
     NAME is a recipe such as kmobilenet-v3-large; without it the recipes are listed.
     """
     if name is None:
-        _list()
+        show(_recipes(), options["format_"])
         return
     variant = _variant(name, options)
     with status(f"building {name}"):
@@ -106,21 +107,17 @@ def create(name: str | None, **options: Any) -> None:
         click.echo("dry run: nothing was built or written", err=True)
 
 
-def _list() -> None:
-    from rich.table import Table
-
+def _recipes() -> Listing:
     from kswap.papers.recipes import RECIPES
+    from kswap.report.listing import Listing
 
-    table = Table("recipe", "what it is", "published", box=None, pad_edge=False)
+    rows = []
     for recipe in RECIPES.values():
         schemes = {scheme: [ch for s, ch in recipe.published if s == scheme] for scheme, _ in recipe.published}
-        words = [f"{scheme} {'/'.join(map(str, sorted(chs)))}ch" for scheme, chs in schemes.items()]
-        table.add_row(recipe.name, recipe.description, ", ".join(words))
-    out = console()
-    out.print(table)
-    out.print(
-        "\n`kswap create NAME --ch 32 --num-classes 10` builds one; `kswap papers` prints the tables", markup=False
-    )
+        published = ", ".join(f"{scheme} {'/'.join(map(str, sorted(chs)))}ch" for scheme, chs in schemes.items())
+        rows.append((recipe.name, published, recipe.description))
+    closing = "`kswap create NAME --ch 32 --num-classes 10` builds one; `kswap papers` prints the tables"
+    return Listing(("recipe", "published", "what it is"), tuple(rows), closing)
 
 
 @click.command("import-keras")

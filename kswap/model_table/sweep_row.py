@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from kswap.errors import ModelError
+from kswap.report.csv_text import csv_text
 
 YES = "yes"
 
@@ -78,12 +79,7 @@ def to_csv(rows: Iterable[SweepRow], header: bool = True) -> str:
     >>> to_csv([SweepRow("a", 10, 5)], header=False)
     'a,10,5,0,0,0,0,,,,nothing,,,,\\n'
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    if header:
-        writer.writerow(COLUMNS)
-    writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
-    return out.getvalue()
+    return csv_text(COLUMNS, ({name: getattr(row, name) for name in COLUMNS} for row in rows), header)
 
 
 def append_row(path: Path, row: SweepRow) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import fnmatch
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kswap.errors import ModelError, nearest
 from kswap.model_table.sweep_row import COLUMNS, SweepRow
+from kswap.report.csv_text import csv_text
 from kswap.sources.builders import build
 
 if TYPE_CHECKING:
@@ -37,6 +38,44 @@ class ModelRow:
     def share(self) -> float:
         """Share of the parameters that pointwise convolutions hold, 0 to 1."""
         return self.pointwise_params / self.params if self.params else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The row with its share and the ratio of its sweep, rounded to 4 digits."""
+        swept = self.sweep.to_json() | {"ratio": round(self.sweep.ratio or 0.0, 4)} if self.sweep else None
+        return vars(self) | {"share": round(self.share, 4), "sweep": swept}
+
+
+_ORDERS: dict[str, Callable[[ModelRow], Any]] = {
+    "name": lambda row: row.name,
+    "share": lambda row: -row.share,
+    "ratio": lambda row: (row.sweep.ratio or 1.0) if row.sweep else 1.0,
+    "params": lambda row: -row.params,
+}
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """Rows of the table of timm's models."""
+
+    rows: tuple[ModelRow, ...]
+
+    def sorted_by(self, key: str) -> ModelTable:
+        """The table in the order of ``"name"``, ``"share"`` (largest first), ``"ratio"`` (smallest first) or
+        ``"params"`` (largest first)."""
+        return ModelTable(tuple(sorted(self.rows, key=_ORDERS[key])))
+
+    def tally(self) -> str:
+        """What the table holds, in one line."""
+        pointwise = sum(row.pointwise_convolutions > 0 for row in self.rows)
+        swept = [row.sweep for row in self.rows if row.sweep]
+        passed = sum(found.passed for found in swept)
+        return (
+            f"{len(self.rows)} models, {pointwise} with pointwise convolutions; "
+            f"{len(swept)} swept, {passed} without fault"
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [row.to_json() for row in self.rows]
 
 
 _COUNTED = tuple(f.name for f in fields(ModelRow) if f.name != "sweep")
@@ -67,13 +106,13 @@ def write_table(rows: Iterable[ModelRow]) -> str:
     >>> list(read_table(write_table(rows)).values()) == rows
     True
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((*_COUNTED, *_SWEPT))
-    for row in rows:
-        swept = [getattr(row.sweep, name) if row.sweep else "" for name in _SWEPT]
-        writer.writerow([*(getattr(row, name) for name in _COUNTED), *swept])
-    return out.getvalue()
+    columns = (*_COUNTED, *_SWEPT)
+    return csv_text(columns, (_line(row) for row in rows))
+
+
+def _line(row: ModelRow) -> dict[str, Any]:
+    swept = {name: getattr(row.sweep, name) if row.sweep else "" for name in _SWEPT}
+    return {name: getattr(row, name) for name in _COUNTED} | swept
 
 
 def merged(table: Mapping[str, ModelRow], sweep: Mapping[str, SweepRow]) -> dict[str, ModelRow]:

@@ -126,6 +126,36 @@ class CheckedRow:
         }
 
 
+@dataclass(frozen=True)
+class CheckedTables:
+    """Rows of one or more tables, checked."""
+
+    rows: tuple[CheckedRow, ...]
+
+    @property
+    def by_table(self) -> dict[str, list[CheckedRow]]:
+        """The rows of each table, in the order in which the tables first appear."""
+        tables: dict[str, list[CheckedRow]] = {}
+        for row in self.rows:
+            tables.setdefault(row.row.table, []).append(row)
+        return tables
+
+    @property
+    def unexplained(self) -> tuple[CheckedRow, ...]:
+        """The rows that differ for no known reason."""
+        return tuple(row for row in self.rows if not row.explained)
+
+    def tally(self) -> str:
+        """How many rows agree, in one line."""
+        agreeing = sum(row.agrees for row in self.rows)
+        explained = sum(row.explained and not row.agrees for row in self.rows)
+        notes = f"; {explained} print what the authors' own code does not give: see the notes" if explained else ""
+        return f"{agreeing} of {len(self.rows)} rows agree{notes}"
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [row.to_json() for row in self.rows]
+
+
 def published_rows(part: str | None = None) -> tuple[PublishedRow, ...]:
     """The rows of all tables, or of those whose name holds ``part`` (any case).
 

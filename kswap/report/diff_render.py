@@ -8,13 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from kswap.report.csv_text import csv_text
 from kswap.report.diff import ReportDiff, SiteChange, delta
 from kswap.report.glyphs import Glyphs
 from kswap.report.kinds import glossary_of
 from kswap.report.markdown import code, folded, prose, table
 from kswap.report.paragraph import print_names, print_text
 from kswap.report.report import Change, SiteRow
-from kswap.report.sites_csv import csv_text, flat
+from kswap.report.sites_csv import flat
 from kswap.report.table import (
     GROWS_STYLE,
     Arrangements,

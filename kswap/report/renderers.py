@@ -62,6 +62,32 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.report.diff_render:render_diff_csv",
         },
     ),
+    "listing": Renderers(
+        "kswap.report.listing:Listing",
+        {
+            RICH: "kswap.report.listing:render_terminal",
+            "json": JSON,
+            "md": "kswap.report.listing:render_markdown",
+            "csv": "kswap.report.listing:render_csv",
+        },
+    ),
+    "papers": Renderers(
+        "kswap.papers.tables:CheckedTables",
+        {
+            RICH: "kswap.papers.rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.papers.rendering:render_markdown",
+            "csv": "kswap.papers.rendering:render_csv",
+        },
+    ),
+    "models": Renderers(
+        "kswap.model_table.table:ModelTable",
+        {
+            RICH: "kswap.model_table.rendering:render_terminal",
+            "json": JSON,
+            "csv": "kswap.model_table.rendering:render_csv",
+        },
+    ),
     "layer": Renderers("kswap.planner.block_plan:BlockPlan", {RICH: "kswap.report.layer:render_layer", "json": JSON}),
 }
 

@@ -1,14 +1,12 @@
-"""The sites of a report as CSV: a row a site, every field a column, K and L flattened."""
+"""The sites of a report as CSV: one row per site, one column per field, K and L flattened."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
 from kswap.planner.layout import LAYOUT_KEYS
+from kswap.report.csv_text import csv_text
 from kswap.report.report import Report, SiteRow
 
 
@@ -30,15 +28,6 @@ def flat(row: SiteRow) -> dict[str, Any]:
 
 
 COLUMNS = tuple(_columns())
-
-
-def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
-    """Rows as CSV text with a head, ``\\n`` behind each line."""
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, tuple(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
 
 
 def render_csv(report: Report) -> str:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html import escape
 
+import pytest
 from markdown_it import MarkdownIt
 from report_fixture import HOSTILE
 
+from kswap.errors import visible
+from kswap.report.csv_text import csv_cell, csv_text
 from kswap.report.diff import diff_reports
 from kswap.report.diff_render import render_diff_markdown
 from kswap.report.markdown import render_markdown
+from kswap.report.renderers import text_of
 from kswap.report.report import Report
 from kswap.report.sites_csv import COLUMNS, render_csv
 
@@ -83,5 +88,23 @@ def test_csv_has_a_row_a_site_and_every_field(sample_report: Report) -> None:
 
 def test_csv_survives_any_name(hostile_report: Report) -> None:
     rows = list(csv.DictReader(io.StringIO(render_csv(hostile_report), newline="")))
-    assert rows[0]["name"] == HOSTILE
+    assert rows[0]["name"] == visible(HOSTILE)
     assert len(rows) == len(hostile_report.sites)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "＝"])
+def test_csv_holds_no_formula_and_no_escape(hostile_report: Report, sample_report: Report, start: str) -> None:
+    name = f"{start}HYPERLINK(\x1b[31m)"
+    sites = (replace(hostile_report.sites[0], name=name, reason=name), *hostile_report.sites[1:])
+    report = replace(hostile_report, model=name, sites=sites)
+    for value in (report, diff_reports(sample_report, report)):
+        text = text_of(value, "csv")
+        assert text.replace("\n", "").isprintable()
+        cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+        assert any("HYPERLINK" in cell for cell in cells)
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))]
+
+
+def test_numbers_of_a_csv_stay_numbers() -> None:
+    assert csv_text(["a", "b", "c"], [{"a": -3, "b": -0.5, "c": "-1,200"}]) == 'a,b,c\n-3,-0.5,"-1,200"\n'
+    assert csv_cell("-1+1") == "'-1+1"

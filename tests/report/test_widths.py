@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from report_fixture import efficientnet_report
 from rich.console import Console
 
+from kswap.model_table.table import ModelTable, read_table
+from kswap.papers.tables import CheckedRow, CheckedTables, Figures, published_rows
 from kswap.planner import plan_layer
 from kswap.report.diff import diff_reports
+from kswap.report.listing import Listing
 from kswap.report.renderers import render
 from kswap.report.report import Report
 from kswap.report.wording import compact, signed
@@ -98,3 +101,44 @@ def test_layer(width: int, terminal: bool, channels: int, filters: int) -> None:
 def test_a_cropped_number_would_be_seen(cut: Callable[[str], str]) -> None:
     total = f"{LARGE.params.after:,}"
     assert not numbers(cut(total)) <= whole_numbers(LARGE)
+
+
+LISTING = Listing(
+    ("preset", "what it does"), (("no-sum", "the output is that of L alone, 1,234,567 times"),), "7,654,321"
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(width=WIDTHS, terminal=st.booleans())
+def test_listing(width: int, terminal: bool) -> None:
+    assert numbers(shown(LISTING, width, terminal)) == {"1,234,567", "7,654,321"}
+
+
+@settings(deadline=None, max_examples=20)
+@given(width=WIDTHS, terminal=st.booleans())
+@example(width=20, terminal=True)
+@example(width=40, terminal=False)
+def test_models(width: int, terminal: bool) -> None:
+    rows = tuple(row for name, row in read_table().items() if name.startswith("efficientnet_b"))
+    table = ModelTable(
+        tuple(replace(row, name="model-" + "abcdefghijklmnopqrstuvwxyz"[i]) for i, row in enumerate(rows))
+    )
+    text = shown(table, width, terminal)
+    assert numbers(text) <= numbers(shown(table, 10_000, True))
+    for row in table.rows:
+        assert terminal or f"{row.name} " in text
+        assert terminal or f" {row.params:,} " in text
+
+
+@settings(deadline=None, max_examples=20)
+@given(width=WIDTHS, terminal=st.booleans())
+@example(width=20, terminal=True)
+@example(width=40, terminal=False)
+def test_papers(width: int, terminal: bool) -> None:
+    rows = tuple(CheckedRow(row, Figures(row.params, row.computations or 0)) for row in published_rows("2022 paper"))
+    checked = CheckedTables(rows)
+    text = shown(checked, width, terminal)
+    assert {number for number in numbers(text) if "," in number} <= numbers(shown(checked, 10_000, terminal))
+    for row in rows:
+        assert terminal or f" {row.row.params:,} " in text
+        assert terminal or f"{row.row.network} " in text
