@@ -9,7 +9,7 @@ from torch import nn
 
 from kswap.errors import PlanError
 from kswap.graph.observe import Observation
-from kswap.nn.norms_and_activations import BY_NAME, is_activation
+from kswap.nn.norms_and_activations import ACTIVATION_CLASSES, is_activation
 from kswap.planner.edits import ACTIVATION, STRIDE, Edit
 
 
@@ -86,7 +86,7 @@ def apply_edits_(model: nn.Module, edits: tuple[Edit, ...]) -> None:
         if edit.set == STRIDE and hasattr(module, "stride"):
             model.set_submodule(edit.module, _unstrided(module))
         elif edit.set == ACTIVATION and is_activation(module):
-            model.set_submodule(edit.module, BY_NAME[edit.to]().train(module.training))
+            model.set_submodule(edit.module, ACTIVATION_CLASSES[edit.to]().train(module.training))
         else:
             raise PlanError(
                 f"the plan does not fit this model: '{edit.module}' is a {type(module).__name__} without {edit.set}"

@@ -21,6 +21,7 @@ from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.nn.grouped import GroupedPointwise
 from kswap.nn.norms_and_activations import is_activation, is_norm
 from kswap.nn.pointwise import GroupedLinear
+from kswap.planner.activations import ACTIVATIONS
 
 aten = torch.ops.aten
 
@@ -107,6 +108,16 @@ def _window(args: tuple[Any, ...], out: Any) -> Tally:
     return Tally(0, math.prod(kernel) * first.numel())
 
 
+def _activation_operations() -> dict[Any, Callable[[tuple[Any, ...], Any], Tally]]:
+    """The activations that cost something, and their in-place forms: ``aten.hardswish``, ``aten.hardswish_``."""
+    return {
+        getattr(aten, activation.name.replace("_", "") + suffix): _per_output(activation.operations)
+        for activation in ACTIVATIONS.values()
+        if activation.operations
+        for suffix in ("", "_")
+    }
+
+
 # The papers' count, operator by operator. What is not here counts nothing: additions, norms, sigmoid, ReLU,
 # concatenation, slices, padding.
 OPERATIONS: dict[Any, Callable[[tuple[Any, ...], Any], Tally]] = {
@@ -121,14 +132,7 @@ OPERATIONS: dict[Any, Callable[[tuple[Any, ...], Any], Tally]] = {
     aten._scaled_dot_product_fused_attention_overrideable: _attention,
     aten.mul: _per_output(1),
     aten.mul_: _per_output(1),
-    aten.silu: _per_output(1),
-    aten.silu_: _per_output(1),
-    aten.hardsigmoid: _per_output(1),
-    aten.hardsigmoid_: _per_output(1),
-    aten.hardswish: _per_output(2),
-    aten.hardswish_: _per_output(2),
-    aten.gelu: _per_output(2),
-    aten.gelu_: _per_output(2),
+    **_activation_operations(),
     aten._softmax: _per_output(5),
     aten._safe_softmax: _per_output(5),
     aten.mean: _inputs,

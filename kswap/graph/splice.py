@@ -10,7 +10,7 @@ from torch import nn
 
 from kswap.errors import PlanError
 from kswap.nn import Absorbed, PointwiseBlock, build_block
-from kswap.nn.norms_and_activations import BY_NAME, is_activation, is_norm
+from kswap.nn.norms_and_activations import ACTIVATION_CLASSES, is_activation, is_norm
 from kswap.nn.pointwise import channels_of, kind_of, why_not_replaced
 from kswap.planner.plan import Plan, SitePlan
 from kswap.planner.sites import AbsorbedLayer
@@ -48,7 +48,7 @@ def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | 
     """Copies of what the block takes in, with the activation exchanged where the plan says so."""
     norm: nn.Module | None = None
     activation: nn.Module | None = None
-    new = BY_NAME[plan.activation]() if plan.activation else None
+    new = ACTIVATION_CLASSES[plan.activation]() if plan.activation else None
     site = plan.site
     if plan.absorbs_norm and site.norm:
         norm = copy.deepcopy(_find(model, site.norm.name, is_norm, "a norm"))
@@ -65,7 +65,7 @@ def _norm_and_activation(model: nn.Module, plan: SitePlan) -> tuple[nn.Module | 
     elif site.activation.name and not site.activation.stays:  # one that stays may carry hooks
         activation = copy.deepcopy(_find(model, site.activation.name, is_activation, "an activation"))
     else:
-        activation = BY_NAME["relu"]()
+        activation = ACTIVATION_CLASSES["relu"]()
     return norm, activation
 
 

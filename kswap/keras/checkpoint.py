@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kswap.errors import SavedError, first_line
+from kswap.planner.activations import from_keras
 
 if TYPE_CHECKING:
     import h5py
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
 _MOST_LAYERS = 20_000
 _MOST_NUMBERS = 2**28
 _MOST_ATTRIBUTES = 1000
-
-# Keras' words for activations, in lower case and without underscores, and ours.
-_ACTIVATIONS = {
-    "swish": "silu",
-    "silu": "silu",
-    "relu": "relu",
-    "relu6": "relu6",
-    "sigmoid": "sigmoid",
-    "hardsigmoid": "hard_sigmoid",
-    "hardswish": "hard_swish",
-    "gelu": "gelu",
-    "tanh": "tanh",
-}
-_NO_ACTIVATIONS = ("linear", "softmax")
 
 
 @dataclass(frozen=True)
@@ -164,8 +151,8 @@ def _activations(file: h5py.File) -> frozenset[str] | None:
         words = {word for layer in layers for word in _activation_words(layer)}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    kinds = {_ACTIVATIONS.get(word.lower().replace("_", "")) for word in words - set(_NO_ACTIVATIONS)}
-    return None if None in kinds else frozenset(kind for kind in kinds if kind)
+    names = {from_keras(word) for word in words - {"softmax"}}
+    return None if None in names else frozenset(name for name in names if name and name != "identity")
 
 
 def _activation_words(layer: dict[str, Any]) -> Iterator[str]:

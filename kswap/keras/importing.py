@@ -10,7 +10,7 @@ from torch import nn
 from kswap.errors import SavedError
 from kswap.keras.checkpoint import Checkpoint, read_checkpoint
 from kswap.keras.networks import load_network_
-from kswap.nn.norms_and_activations import BY_NAME
+from kswap.nn.norms_and_activations import ACTIVATION_CLASSES
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion
@@ -33,7 +33,7 @@ def import_keras(path: str | Path, variant: Variant) -> Conversion:
 
 def _check_activations(model: nn.Module, checkpoint: Checkpoint) -> None:
     """Names and shapes of weights do not tell activations apart, so a wrong load would be silent."""
-    names = {kind: name for name, kind in BY_NAME.items() if name != "identity"}
+    names = {kind: name for name, kind in ACTIVATION_CLASSES.items() if name != "identity"}
     ours = {names[type(module)] for module in model.modules() if type(module) in names}
     if checkpoint.activations is not None and checkpoint.activations != ours:
         raise SavedError(

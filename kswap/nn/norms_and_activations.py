@@ -1,4 +1,4 @@
-"""Which modules are norms and which are activations, and activations by name."""
+"""Which modules are norms and which are activations, and torch's classes for the activations known by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _NOT_ELEMENTWISE = {
     nn.LogSoftmax,
 }
 
-BY_NAME: dict[str, Callable[[], nn.Module]] = {
+# torch's class for each entry of kswap.planner.activations.ACTIVATIONS; a test compares the keys.
+ACTIVATION_CLASSES: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -31,7 +32,7 @@ BY_NAME: dict[str, Callable[[], nn.Module]] = {
 
 @cache
 def _timm_kinds() -> tuple[tuple[type, ...], tuple[type, ...]]:
-    """Norm and activation classes of timm, read from its modules instead of copied from them."""
+    """Norm and activation classes of timm, collected from its modules."""
     from timm.layers import activations, evo_norm, filter_response_norm, norm, norm_act
 
     def classes(*modules: object) -> tuple[type, ...]:
@@ -46,7 +47,7 @@ def _timm_kinds() -> tuple[tuple[type, ...], tuple[type, ...]]:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether ``module`` normalises and keeps the shape of its input (timm's norm-and-activation included)."""
+    """Whether ``module`` is a norm that keeps the shape of its input; timm's joint norm-and-activation layers count."""
     own = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
     return isinstance(module, (*own, *_timm_kinds()[0])) or type(module).__name__.startswith("FrozenBatchNorm")
 
@@ -60,7 +61,7 @@ def is_activation(module: nn.Module) -> bool:
 
 
 def type_name(module: nn.Module) -> str:
-    """The class name for reports: of ``torch.nn`` where the class derives from one of its norms."""
+    """The class name for reports; for a norm derived from one of ``torch.nn``, the name of that one."""
     if is_norm(module):
         for base in type(module).__mro__:
             if base.__module__.startswith("torch.nn.modules"):

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.block_plan import BlockPlan
-from kswap.planner.edits import ACTIVATIONS
 from kswap.planner.plan import Counts, Plan, SitePlan
 from kswap.planner.sites import AbsorbedLayer
 
@@ -33,7 +33,8 @@ def _absorbed(plan: SitePlan) -> tuple[AbsorbedLayer | None, AbsorbedLayer | Non
     activation = plan.site.activation if plan.absorbs_activation else None
     if activation and plan.activation:
         elements = plan.site.positions * plan.site.out_channels
-        activation = AbsorbedLayer(activation.name, plan.activation, operations=ACTIVATIONS[plan.activation] * elements)
+        operations = ACTIVATIONS[plan.activation].operations * elements
+        activation = AbsorbedLayer(activation.name, plan.activation, operations=operations)
     return norm, activation
 
 

@@ -6,20 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from kswap.errors import PlanError
+from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.sites import check_fields
-
-# Activations that rules may ask for, with their multiplications per element in the papers' count.
-ACTIVATIONS = {
-    "identity": 0,
-    "relu": 0,
-    "relu6": 0,
-    "silu": 1,
-    "hard_swish": 2,
-    "hard_sigmoid": 1,
-    "sigmoid": 0,
-    "gelu": 2,
-    "tanh": 0,
-}
 
 STRIDE, ACTIVATION = "stride", "activation"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kswap.errors import PlanError, nearest
+from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.block_plan import BlockPlan
-from kswap.planner.edits import ACTIVATIONS, Edit
+from kswap.planner.edits import Edit
 from kswap.planner.kinds import BLOCK_KINDS, check_kind, plan_block
 from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.schemes import check_ch, check_channels, check_scheme

@@ -36,7 +36,7 @@ A rule sets one or more of ``keep`` (``true`` keeps the layer; ``false`` takes b
 kept), ``kind`` (one of :data:`kswap.planner.kinds.BLOCK_KINDS`), ``ch``, ``scheme``, ``second_layer`` (``false``: K
 alone), ``sum`` (``false``: L alone instead of K + L), ``rank`` (of a low-rank block; without it the rank whose weights
 come nearest to those of the grouped block), ``placement`` (``"absorbed"`` or ``"linear"``) and ``activation`` (one of
-:data:`kswap.planner.edits.ACTIVATIONS`; a linear block has none); ``why`` is the
+:data:`kswap.planner.activations.ACTIVATIONS`; a linear block has none); ``why`` is the
 reason that readers are shown.
 
 **Precedence.** Decided for each key by itself, so that two rules can each set a different key of one site:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kswap.errors import PlanError, RuleError
-from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.kinds.kind import check_rank
 from kswap.planner.plan import PLACEMENTS

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kswap.errors import ModelError, nearest
-from kswap.nn.norms_and_activations import BY_NAME
+from kswap.nn.norms_and_activations import ACTIVATION_CLASSES
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,11 @@ def batch_norm(channels: int, momentum: float = 0.99, epsilon: float = 1e-3) -> 
 
 
 def activation_named(name: str) -> Callable[[], nn.Module]:
-    """The class of an activation by its name. Raises :class:`ModelError`."""
-    if name not in BY_NAME:
-        raise ModelError(f"unknown activation '{name}': known are {', '.join(BY_NAME)}{nearest(str(name), BY_NAME)}")
-    return BY_NAME[name]
+    """The class of an activation by its name in :data:`kswap.planner.activations.ACTIVATIONS`.
+
+    Raises :class:`ModelError` for an unknown name.
+    """
+    known = ACTIVATION_CLASSES
+    if name not in known:
+        raise ModelError(f"unknown activation '{name}': known are {', '.join(known)}{nearest(str(name), known)}")
+    return known[name]

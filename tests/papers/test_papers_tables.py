@@ -86,6 +86,12 @@ def test_a_row_that_differs_without_a_reason_is_no_success(monkeypatch: pytest.M
     assert "1 rows differ for no known reason" in result.stderr
 
 
+def test_a_note_on_an_accuracy_belongs_to_the_row_that_it_quotes() -> None:
+    noted = [row for row in ROWS if row.note and "accuracy" in row.note]
+    assert [(row.table, row.accuracy) for row in noted] == [("MENDEL 2022, CIFAR-10", 93.52)]
+    assert all(f"published accuracy {row.accuracy}" in str(row.note) for row in noted)
+
+
 def test_two_passes_double_the_computations() -> None:
     row = PublishedRow("a", 5, recipe="kmobilenet", computations=14, passes=2)
     assert CheckedRow(row, Figures(5, 7)).agrees

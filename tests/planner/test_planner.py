@@ -24,8 +24,8 @@ from kswap.planner import (
     interleave_order,
     plan_layer,
 )
+from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.counting import count_site
-from kswap.planner.edits import ACTIVATIONS
 from kswap.planner.plan import PLACEMENTS
 from kswap.planner.sites import ROLES, AbsorbedLayer, Site
 from kswap.report.report import report_of

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import kswap.rules
 from kswap.errors import RuleError
 from kswap.planner import BLOCK_KINDS, BlockSettings
-from kswap.planner.edits import ACTIVATIONS
+from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES
 from kswap.planner.sites import ROLES, Site
