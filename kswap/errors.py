@@ -84,12 +84,18 @@ def first_line(error: BaseException) -> str:
     return excerpt(line, 200).rstrip(".:")
 
 
+# Comparing takes the square of the length; no name of a model, a rule or an option is longer.
+_LONGEST_NAME = 100
+
+
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """A hint with the known words nearest to ``word``, the likeliest first, or an empty string.
 
     >>> nearest("efficientnet_bo", ["efficientnet_b0", "resnet50"])
     '; did you mean efficientnet_b0?'
     """
+    if len(word) > _LONGEST_NAME:
+        return ""
     scored = [(-difflib.SequenceMatcher(None, word, name).ratio(), name) for name in known]
     matches = [name for score, name in sorted(scored)[:count] if score <= -0.6]
     return f"; did you mean {', '.join(matches)}?" if matches else ""

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     {"version"},
     {"errors"},
-    {"timing", "progress", "malloc", "files"},
+    {"codec", "files"},
+    {"timing", "progress", "malloc"},
     {"planner"},
     {"rules", "report"},
     {"nn"},
@@ -41,7 +42,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Rooms that must not import torch when they are imported themselves.
-WITHOUT_TORCH = {"errors", "version", "progress", "malloc", "files", "planner", "rules", "report", "cli"}
+WITHOUT_TORCH = {"errors", "version", "codec", "files", "progress", "malloc", "planner", "rules", "report", "cli"}
 HEAVY = ("torch", "timm", "torchvision")
 SOURCES = sorted((ROOT / "kswap").rglob("*.py"))
 

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from kswap.converted import Conversion
-from kswap.errors import DeployError, nearest
+from kswap.errors import DeployError, SavedError, nearest
+from kswap.files import read_json, write_text
 from kswap.inference.block_tuning import Watcher
 from kswap.inference.optimize import optimize_for_inference
 from kswap.inference.record import Optimization
 from kswap.loading import load
 from kswap.runtimes.targets import TARGETS, check_target
-from kswap.saved.files import OPTIMIZED, PLAN, inside, read_json, write_text
+from kswap.saved.files import OPTIMIZED, PLAN, inside
 from kswap.version import __version__
 
 FORMAT = 1
@@ -66,7 +67,7 @@ def optimize_directory(
         "weights_sha256": _hash(directory),
         "targets": {name: record.to_json() for name, record in records.items()},
     }
-    write_text(Path(directory) / OPTIMIZED, json.dumps(saved, indent=1))
+    write_text(Path(directory) / OPTIMIZED, json.dumps(saved, indent=1), SavedError)
     return made
 
 
@@ -78,7 +79,7 @@ def read_optimizations(directory: str | Path) -> dict[str, Optimization]:
     if not (Path(directory) / OPTIMIZED).exists():
         return {}
     path = inside(Path(directory), OPTIMIZED)
-    data = read_json(path)
+    data = read_json(path, SavedError)
     known = isinstance(data, dict) and data.get("format") == FORMAT and isinstance(data.get("targets"), dict)
     if not known:
         raise DeployError(f"{path} is damaged or of another version of kswap: remove it, and optimise again")
@@ -131,4 +132,4 @@ def _example(conversion: Conversion, batch: int, size: tuple[int, ...] | None) -
 
 
 def _hash(directory: str | Path) -> Any:
-    return read_json(inside(Path(directory), PLAN)).get("weights_sha256")
+    return read_json(inside(Path(directory), PLAN), SavedError).get("weights_sha256")

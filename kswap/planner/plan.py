@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kswap.errors import PlanError, nearest
+from kswap.errors import PlanError, excerpt, nearest
+from kswap.files import read_json, write_text
 from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.edits import Edit
@@ -294,11 +295,11 @@ class Plan:
         return self if note in self.notes else replace(self, notes=(*self.notes, note))
 
     def save(self, path: str | Path) -> None:
-        """Write the plan as indented JSON, for review and for ``convert(model, plan=Plan.load(path))``."""
-        try:
-            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise PlanError(f"the plan cannot be written to {path}: {error.strerror}") from error
+        """Write the plan as indented JSON, for review and for ``convert(model, plan=Plan.load(path))``.
+
+        The file is written whole or not at all. Raises :class:`PlanError`.
+        """
+        write_text(path, json.dumps(self.to_json(), indent=1), PlanError, "plan")
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -306,12 +307,8 @@ class Plan:
 
         Raises :class:`PlanError`.
         """
+        data = read_json(path, PlanError, "plan")
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls.from_json(data["plan"] if isinstance(data, dict) and "plan" in data else data)
-        except OSError as error:
-            raise PlanError(f"the plan {path} cannot be read: {error.strerror}") from error
         except PlanError as error:
-            raise PlanError(f"{path}: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise PlanError(f"{path} is not a plan: it holds no valid JSON") from error
+            raise PlanError(f"{excerpt(path, 200)}: {error}") from error

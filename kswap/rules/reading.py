@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from kswap.errors import RuleError, nearest
+from kswap.errors import RuleError, excerpt, nearest
+from kswap.files import read_text
 from kswap.planner.schemes import SCHEMES
 from kswap.rules.checking import check_table, check_word
 from kswap.rules.ruleset import FILE_KEYS, RuleSet
 
 SUFFIX = ".toml"
+# The largest preset has 5 kB; a rule for each site of the largest timm model takes 100 kB.
+MOST_BYTES = 512 * 2**10
+# The parser takes memory by the square of the parts of a key: 13 GB for ``a.a.a...`` of 100,000 parts, nothing to
+# speak of for 100. Parts longer than 200 characters need no limit: the file is too small for many of them.
+_MANY_PARTS = re.compile(
+    r"""(?<![\w-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+){100}"""
+)
 
 
 def preset_directory() -> Path:
@@ -37,7 +46,7 @@ def load_rules(spec: str | Path | RuleSet | dict[str, Any] | None = None, scheme
     """The rule set that ``spec`` means.
 
     A text with a path separator or the ending ``.toml`` is a file, any other text a preset; a ``dict`` has the
-    shape of the TOML file; a :class:`RuleSet` is returned unchanged. ``None`` is the preset of the caller's
+    shape of the TOML file; a :class:`RuleSet` is returned as it is. ``None`` is the preset of the caller's
     ``scheme`` (``keffnet-v1`` or ``keffnet-v2``), so that the scheme counts where no rules are given; it is
     not looked at otherwise, and a scheme in the head of a rule file wins over the caller's.
 
@@ -76,14 +85,10 @@ def _preset(name: str) -> RuleSet:
 
 
 def _read(path: Path, name: str) -> RuleSet:
-    try:
-        # Editors on Windows may write a byte order mark first, which TOML does not know.
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RuleError(f"the rule file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise RuleError(f"the rule file {path} cannot be read: {reason}") from error
+    # Editors on Windows may put a byte order mark in front, which TOML does not know; read_text takes it off.
+    text = read_text(path, MOST_BYTES, RuleError, "rule file")
+    if _MANY_PARTS.search(text):
+        raise RuleError(f"the rule file {excerpt(path, 200)} has a key of more than 100 parts (a.b.c...)")
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:

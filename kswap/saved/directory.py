@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kswap.errors import PlanError, SavedError
+from kswap.files import read_json, write_text
 from kswap.planner.plan import Plan
 from kswap.report.renderers import saved_files, text_of
 from kswap.report.report import Report
-from kswap.saved.files import FILES, OPTIMIZED, PLAN, REPORT, WEIGHTS, inside, read_json, write_text
+from kswap.saved.files import FILES, OPTIMIZED, PLAN, REPORT, WEIGHTS, inside
 from kswap.sources.source import Source
 from kswap.version import __version__
 
@@ -65,9 +66,9 @@ def save(
             "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
             "plan": plan.to_json(),
         }
-        write_text(fresh / PLAN, json.dumps(saved, indent=1))
+        write_text(fresh / PLAN, json.dumps(saved, indent=1), SavedError)
         for name, format_ in saved_files("report").items():
-            write_text(fresh / name, text_of(report, format_))
+            write_text(fresh / name, text_of(report, format_), SavedError)
     return target
 
 
@@ -75,9 +76,9 @@ def read_report(directory: str | Path) -> Report:
     """The report in a saved directory, or in a JSON file that holds one. Raises :class:`SavedError`."""
     path = Path(directory)
     if path.is_file():
-        return Report.from_json(read_json(path))
+        return Report.from_json(read_json(path, SavedError))
     _check_is_saved(path)
-    return Report.from_json(read_json(inside(path, REPORT)))
+    return Report.from_json(read_json(inside(path, REPORT), SavedError))
 
 
 def check_target(directory: str | Path, force: bool = False) -> Path:
@@ -156,7 +157,7 @@ def _check_is_saved(root: Path) -> None:
 
 def read_saved(root: Path) -> dict[str, Any]:
     _check_is_saved(root)
-    saved = read_json(inside(root, PLAN))
+    saved = read_json(inside(root, PLAN), SavedError)
     if not isinstance(saved, dict) or "format" not in saved:
         raise SavedError(f"{root / PLAN} is not of kswap: it names no format")
     if saved["format"] != FORMAT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -530,8 +531,28 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_rules(tmp_path / "none.toml")
     with pytest.raises(RuleError, match="cannot be read: Is a directory"):
         load_rules(tmp_path)
-    with pytest.raises(RuleError, match="cannot be read: embedded null"):
+    with pytest.raises(RuleError, match="cannot be read: its name holds a NUL"):
         load_rules("a\0.toml")
+
+
+@pytest.mark.parametrize(
+    "key", ["a." * 100_000 + "a = 1", "[" + "a . " * 300 + "a]", "x = {" + '"a b".' * 300 + "a = 1}"]
+)
+def test_keys_of_very_many_parts_are_refused_before_parsing(tmp_path: Path, key: str) -> None:
+    (tmp_path / "deep.toml").write_text(key)
+    with pytest.raises(RuleError, match="more than 100 parts"):
+        load_rules(tmp_path / "deep.toml")
+
+
+def test_what_is_no_file_of_a_sensible_size(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(RuleError, match="not a plain file"):
+        load_rules(tmp_path / "pipe.toml")
+    with pytest.raises(RuleError, match="not a plain file"):
+        load_rules(Path("/dev/zero"))
+    (tmp_path / "large.toml").write_text("#" * 10**6)
+    with pytest.raises(RuleError, match="too large: 1,000,000 bytes"):
+        load_rules(tmp_path / "large.toml")
 
 
 def test_an_unknown_preset_has_near_names_and_the_way_to_a_file() -> None:

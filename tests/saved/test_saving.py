@@ -207,7 +207,7 @@ HOSTILE = {
     "a pipe": (fifo, "has no plan.json"),
     "no json": (lambda d: (d / PLAN).write_text("{"), "no valid JSON"),
     "deep json": (lambda d: (d / PLAN).write_text("[" * 100_000), "no valid JSON|names no format"),
-    "binary": (lambda d: (d / PLAN).write_bytes(b"\xff\xfe\x00"), "no valid JSON"),
+    "binary": (lambda d: (d / PLAN).write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
     "a list": (lambda d: (d / PLAN).write_text("[]"), "names no format"),
     "unknown format": (set_key(format=99), "format 99"),
     "wrong base hash": (set_key(base_hash="0" * 64), "layers differ"),
