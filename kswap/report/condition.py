@@ -1,150 +1,248 @@
 """Conditions on a report, for ``--fail-if 'params.ratio > 20% and replaced < 40'``: parsed, never run as code.
 
-    condition  := all ("or" all)*
-    all        := single ("and" single)*
-    single     := "not" single | "(" condition ")" | operand [op operand]
-    operand    := number | "true" | "false" | path
-    op         := > >= < <= == !=
-
-A path is made of keys of the JSON report that lead to a number or to true or false (``params.ratio``,
-``drop_in``). A number may have underscores, an exponent and one suffix: ``%``, ``K``, ``M`` or ``G``.
+A condition is a Python expression of numbers, ``true``, ``false``, paths, comparisons (``> >= < <= == !=``), ``and``,
+``or``, ``not`` and parentheses; nothing else is allowed. A path is made of keys of the JSON report that lead to a
+number or to true or false (``params.ratio``, ``drop_in``). A number may have underscores, an exponent and one suffix:
+``%``, ``K``, ``M`` or ``G``.
 """
 
 from __future__ import annotations
 
+import ast
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from kswap.errors import ReportError, nearest
+from kswap.errors import ReportError, excerpt, nearest
 from kswap.report.report import Change, Report
 
 Value = bool | int | float
 
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
+OPERATORS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.GtE: operator.ge,
+    ast.LtE: operator.le,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Gt: operator.gt,
+    ast.Lt: operator.lt,
 }
+ALLOWED: tuple[type[ast.AST], ...] = (
+    *OPERATORS,
+    ast.Compare,
+    ast.BoolOp,
+    ast.And,
+    ast.Or,
+    ast.UnaryOp,
+    ast.Not,
+    ast.USub,
+    ast.UAdd,
+    ast.Attribute,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+)
 SUFFIXES = {"": Decimal(1), "%": Decimal("0.01"), "K": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9)}
-WORDS = ("and", "or", "not")
+FLAGS = {"true": True, "false": False}
 INSTEAD = {"&&": "and", "||": "or", "&": "and", "|": "or", "=": "==", "!": "not", "=>": ">=", "=<": "<=", "<>": "!="}
-DEEPEST = 50  # parentheses and nots inside each other
+INSTEAD |= {word.upper(): word for word in ("and", "or", "not")}
+
+LONGEST = 1000  # characters of a condition, so that no parser is asked for more
+LONGEST_NUMBER = 40
 LARGEST_EXPONENT = 30
 
-TOKEN = re.compile(
-    r"""\s*(?:
-        (?P<number>[+-]?(?:\d[\d_]*(?:\.\d[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d{1,9})?[%KMGkmg]?(?![\w.%]))
-      | (?P<word>[A-Za-z_][\w.]*)
-      | (?P<sign>[()]|[<>=!&|]+)
-      | (?P<other>\S+)
-    )""",
-    re.VERBOSE,
-)
+NUMBER = re.compile(r"(?<![\w.])(\d[\d_]*(?:\.\d[\d_]*)?|\.\d[\d_]*)(?:[eE]([+-]?\d+))?[%KMGkmg]?(?![\w.%])")
+TOKEN = re.compile(r"[\w.%]+|[<>=!&|]+|'[^']*'?|\"[^\"]*\"?|\S")
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number, or true or false, as it stands in the condition."""
+class Condition:
+    """A condition that has been read; ``numbers`` holds its numbers by the place where they stand.
 
-    value: Value
+    >>> condition = Condition.parse("params.ratio > 20% and not drop_in")
+    >>> condition.paths
+    ('params.ratio', 'drop_in')
+    >>> condition.holds({"params": {"ratio": 0.3}, "drop_in": False})
+    True
+    """
 
-    def of(self, report: Mapping[str, Any]) -> Value:
-        return self.value
+    text: str
+    tree: ast.expr
+    numbers: Mapping[int, Value]
 
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Read a condition. Raises :class:`ReportError` that says what cannot be read, and where."""
+        text = text.strip()
+        if not text:
+            raise ReportError("the condition is empty; write one such as 'params.ratio > 0.2'")
+        if len(text) > LONGEST:
+            raise ReportError(f"the condition has {len(text):,} characters; write it in at most {LONGEST:,}")
+        for token in TOKEN.finditer(text):
+            if token[0] in INSTEAD:
+                raise ReportError(
+                    f"condition '{excerpt(text)}': write '{INSTEAD[token[0]]}' instead of '{token[0]}' at character "
+                    f"{token.start() + 1}"
+                )
+        numbers = {match.start(): _number(match) for match in NUMBER.finditer(text)}
+        # Python reads no suffixes: an identifier as long as the number stands for it, at the same place.
+        python = NUMBER.sub(lambda match: "_" * len(match[0]), text)
+        stray = re.search(r"(?<![\w.])\.?\d|[^ -~\t\n]|[#\\;]", python)
+        if stray:
+            raise _unreadable(text, stray.start())
+        try:
+            tree = ast.parse(re.sub(r"\s", " ", python), mode="eval").body
+        except SyntaxError as error:
+            raise _unreadable(text, (error.offset or len(text) + 1) - 1) from None
+        except (RecursionError, MemoryError):
+            raise ReportError("the condition is nested too deep; write it simpler") from None
+        condition = cls(text, tree, numbers)
+        condition._check_structure()
+        return condition
 
-@dataclass(frozen=True)
-class Path:
-    """A dotted key of the JSON report."""
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that the condition names, each once, in order."""
+        return tuple(dict.fromkeys(self._paths(self.tree)))
 
-    keys: str
+    def check(self) -> Condition:
+        """The condition itself, if every report can answer it.
 
-    def of(self, report: Mapping[str, Any]) -> Value:
-        known = values_of(report)
-        if self.keys not in known:
-            raise ReportError(f"the report has no number '{self.keys}'{_near_paths(self.keys, known)}")
-        return known[self.keys]
+        Raises :class:`ReportError` for a path that no report has, and for numbers compared with flags: all that
+        :meth:`holds` would complain about, without a report.
+        """
+        self.holds(_blank())
+        return self
 
+    def holds(self, report_json: Mapping[str, Any]) -> bool:
+        """Whether the condition is true of :meth:`Report.to_json`. Raises :class:`ReportError`."""
+        return self._flag(self.tree, values_of(report_json))
 
-Operand = Number | Path
+    def _check_structure(self) -> None:
+        for node in ast.walk(self.tree):
+            fine = isinstance(node, ALLOWED)
+            if isinstance(node, ast.Constant):
+                fine = isinstance(node.value, bool)
+            elif isinstance(node, ast.Attribute):
+                fine = isinstance(node.value, ast.Attribute) or self._is_name(node.value)
+            elif isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):
+                fine = self._is_number(node.operand)
+            elif isinstance(node, ast.Compare):
+                parts = [part for part in (node.left, *node.comparators) if isinstance(part, ast.BoolOp | ast.Compare)]
+                if parts:
+                    raise ReportError(
+                        f"condition '{excerpt(self.text)}': '{self._source(parts[0])}' is compared; only numbers and "
+                        "paths can be, and conditions are joined by and, or, not"
+                    )
+            if not fine:
+                shown = f"'{self._source(node)}' is" if isinstance(node, ast.expr) else "there is"
+                raise ReportError(
+                    f"condition '{excerpt(self.text)}': {shown} more than a condition may hold: numbers, paths such as "
+                    "params.ratio, comparisons, and, or, not"
+                )
 
+    def _is_number(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.col_offset in self.numbers
 
-def _near_paths(keys: str, known: Iterable[str]) -> str:
-    """A hint: paths that hold ``keys`` as their first or last key, else those that are spelled alike, else all."""
-    parts = [path for path in known if path.startswith(f"{keys}.") or path.endswith(f".{keys}")]
-    return f"; did you mean {', '.join(parts)}?" if parts else nearest(keys, known) or f"; known are {', '.join(known)}"
+    def _is_name(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and not self._is_number(node)
 
+    def _source(self, node: ast.expr) -> str:
+        return excerpt(self.text[node.col_offset : node.end_col_offset], 40)
 
-@dataclass(frozen=True)
-class Comparison:
-    left: Operand
-    op: str
-    right: Operand
+    def _paths(self, node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.Attribute) or (isinstance(node, ast.Name) and self._is_name(node)):
+            name = ast.unparse(node)
+            if name not in FLAGS:
+                yield name
+            return
+        for part in ast.iter_child_nodes(node):
+            yield from self._paths(part)
 
-    def holds(self, report: Mapping[str, Any]) -> bool:
-        left, right = self.left.of(report), self.right.of(report)
-        if isinstance(left, bool) != isinstance(right, bool):
-            raise ReportError(f"'{self}' compares a number with true or false")
-        if isinstance(left, bool) and self.op not in ("==", "!="):
-            raise ReportError(f"'{self}' orders true and false; use == or !=")
-        return OPERATORS[self.op](left, right)
-
-    def __str__(self) -> str:
-        return f"{_shown(self.left)} {self.op} {_shown(self.right)}"
-
-
-@dataclass(frozen=True)
-class Flag:
-    """An operand that stands alone, and so has to be true or false."""
-
-    operand: Operand
-
-    def holds(self, report: Mapping[str, Any]) -> bool:
-        value = self.operand.of(report)
+    def _flag(self, node: ast.expr, values: Mapping[str, Value]) -> bool:
+        """The value of a part that has to be true or false."""
+        if isinstance(node, ast.BoolOp):
+            # A list, not a generator: a mistake in a later part must show whatever the first part says.
+            parts = [self._flag(part, values) for part in node.values]
+            return all(parts) if isinstance(node.op, ast.And) else any(parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return not self._flag(node.operand, values)
+        if isinstance(node, ast.Compare):
+            return self._compare(node, values)
+        value = self._operand(node, values)
         if not isinstance(value, bool):
-            shown = _shown(self.operand)
+            shown = self._source(node)
             raise ReportError(f"'{shown}' is a number; compare it with one, for example '{shown} > 0'")
         return value
 
+    def _compare(self, node: ast.Compare, values: Mapping[str, Value]) -> bool:
+        operands = [self._operand(part, values) for part in (node.left, *node.comparators)]
+        for op, left, right in zip(node.ops, operands, operands[1:], strict=False):
+            if isinstance(left, bool) != isinstance(right, bool):
+                raise ReportError(f"'{self._source(node)}' compares a number with true or false")
+            if isinstance(left, bool) and not isinstance(op, ast.Eq | ast.NotEq):
+                raise ReportError(f"'{self._source(node)}' orders true and false; use == or !=")
+        pairs = zip(node.ops, operands, operands[1:], strict=False)
+        return all(OPERATORS[type(op)](left, right) for op, left, right in pairs)
 
-@dataclass(frozen=True)
-class Negation:
-    part: Node
-
-    def holds(self, report: Mapping[str, Any]) -> bool:
-        return not self.part.holds(report)
-
-
-@dataclass(frozen=True)
-class Combination:
-    """Parts joined by ``and`` (``combine`` is ``all``) or by ``or`` (``any``)."""
-
-    combine: Callable[[Iterable[bool]], bool]
-    parts: tuple[Node, ...]
-
-    def holds(self, report: Mapping[str, Any]) -> bool:
-        # A list, not a generator: a mistake in a later part must come to light whatever the first one says.
-        return self.combine([part.holds(report) for part in self.parts])
-
-
-Node = Comparison | Flag | Negation | Combination
+    def _operand(self, node: ast.expr, values: Mapping[str, Value]) -> Value:
+        """The value of a number, a flag or a path."""
+        if isinstance(node, ast.Constant):
+            return bool(node.value)
+        if isinstance(node, ast.UnaryOp):
+            if isinstance(node.op, ast.Not):
+                return self._flag(node, values)
+            value = self.numbers[node.operand.col_offset]
+            return -value if isinstance(node.op, ast.USub) else value
+        if self._is_number(node):
+            return self.numbers[node.col_offset]
+        path = ast.unparse(node)
+        if path in FLAGS:
+            return FLAGS[path]
+        if path not in values:
+            raise ReportError(f"the report has no number '{excerpt(path)}'{_near_paths(path, values)}")
+        return values[path]
 
 
-def _shown(operand: Operand) -> str:
-    if isinstance(operand, Path):
-        return operand.keys
-    return str(operand.value).lower() if isinstance(operand.value, bool) else f"{operand.value:g}"
+def _number(match: re.Match[str]) -> Value:
+    text = match[0]
+    if len(text) > LONGEST_NUMBER:
+        raise ReportError(
+            f"the number {excerpt(text, 20)} has {len(text):,} characters; at most {LONGEST_NUMBER} are read"
+        )
+    if match[2] and abs(int(match[2])) > LARGEST_EXPONENT:
+        raise ReportError(f"the number {text} has an exponent beyond {LARGEST_EXPONENT}")
+    suffix = text[-1].upper() if text[-1] in "%KMGkmg" else ""
+    # Decimal, because 4.020358M is a whole number and 20% is 0.2, and float arithmetic gives neither.
+    value = Decimal(text[: len(text) - len(suffix)]) * SUFFIXES[suffix]
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def _unreadable(text: str, at: int) -> ReportError:
+    """What is said of a text that cannot be read at the character with the index ``at``."""
+    token = next((found for found in TOKEN.finditer(text) if found.end() > at), None)
+    what = f"condition '{excerpt(text)}'"
+    if token is None:
+        return ReportError(f"{what} ends where a number or a path such as params.ratio is expected")
+    return ReportError(
+        f"{what} cannot be read at character {token.start() + 1}, '{excerpt(token[0], 40)}': expected are numbers, "
+        "paths such as params.ratio, comparisons, and, or, not"
+    )
+
+
+def _near_paths(path: str, known: Iterable[str]) -> str:
+    """A hint: paths that hold ``path`` as their first or last key, else those that are spelled alike, else all."""
+    parts = [name for name in known if name.startswith(f"{path}.") or name.endswith(f".{path}")]
+    if parts:
+        return f"; did you mean {', '.join(parts)}?"
+    return nearest(path[:LONGEST_NUMBER], known) or f"; known are {', '.join(known)}"
 
 
 def values_of(report: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Numbers and flags of a JSON report by their dotted path; lists are passed over."""
+    """Numbers and flags of a JSON report by their dotted path; lists are ignored."""
     found: dict[str, Value] = {}
     for key, value in report.items():
         if isinstance(value, bool | int | float):
@@ -168,159 +266,3 @@ def known_paths() -> tuple[str, ...]:
     (True, True)
     """
     return tuple(values_of(_blank()))
-
-
-@dataclass(frozen=True)
-class Token:
-    kind: str
-    text: str
-    at: int  # the first character is 1
-
-
-def _number(text: str) -> Value:
-    suffix = text[-1].upper() if text[-1] in "%KMGkmg" else ""
-    # Decimal, because 4.020358M is a whole number and 20% is 0.2, and float arithmetic gives neither.
-    value = Decimal(text[: len(text) - len(suffix)]) * SUFFIXES[suffix]
-    return int(value) if value == value.to_integral_value() else float(value)
-
-
-class _Reader:
-    """Reads a condition from left to right. One reader, one text; it is thrown away afterwards."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = [
-            Token(str(match.lastgroup), match.group(str(match.lastgroup)), match.start(str(match.lastgroup)) + 1)
-            for match in TOKEN.finditer(text.rstrip())
-        ]
-        self.next = 0
-        self.depth = 0
-
-    @property
-    def token(self) -> Token:
-        if self.next < len(self.tokens):
-            return self.tokens[self.next]
-        return Token("end", "", len(self.text.rstrip()) + 1)
-
-    def error(self, wanted: str) -> ReportError:
-        token = self.token
-        found = f"but found {token.text!r} at character {token.at}" if token.kind != "end" else "but it ends there"
-        word = token.text.lower()
-        instead = INSTEAD.get(word) or (word if word in WORDS and word != token.text else None)
-        hint = f"; write '{instead}' instead" if instead else ""
-        return ReportError(f"condition {self.text!r}: expected {wanted}, {found}{hint}")
-
-    def take(self, *texts: str) -> str | None:
-        """The next token's text if it is one of ``texts``, and step behind it."""
-        if self.token.kind != "end" and self.token.text in texts:
-            self.next += 1
-            return self.tokens[self.next - 1].text
-        return None
-
-    def whole(self) -> Node:
-        node = self.joined()
-        if self.token.kind != "end":
-            raise self.error("'and', 'or' or the end")
-        return node
-
-    def joined(self) -> Node:
-        return self._combination(any, "or", self.all_of)
-
-    def all_of(self) -> Node:
-        return self._combination(all, "and", self.single)
-
-    def _combination(self, combine: Callable[[Iterable[bool]], bool], word: str, part: Callable[[], Node]) -> Node:
-        parts = [part()]
-        while self.take(word):
-            parts.append(part())
-        return parts[0] if len(parts) == 1 else Combination(combine, tuple(parts))
-
-    def single(self) -> Node:
-        opened = self.take("not", "(")
-        if opened is None:
-            return self.comparison()
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise ReportError(f"the condition is nested more than {DEEPEST} deep; write it simpler")
-        if opened == "not":
-            node: Node = Negation(self.single())
-        else:
-            node = self.joined()
-            if not self.take(")"):
-                raise self.error("')'")
-        self.depth -= 1
-        return node
-
-    def comparison(self) -> Node:
-        left = self.operand()
-        op = self.take(*OPERATORS)
-        if op is None:
-            if self.token.kind == "sign" and self.token.text not in "()":
-                raise self.error(f"one of {' '.join(OPERATORS)}")
-            return Flag(left)
-        return Comparison(left, op, self.operand())
-
-    def operand(self) -> Operand:
-        token = self.token
-        if token.kind == "number":
-            exponent = re.search(r"[eE]([+-]?\d+)", token.text)
-            if exponent and abs(int(exponent[1])) > LARGEST_EXPONENT:
-                raise self.error(f"an exponent of at most {LARGEST_EXPONENT}")
-            self.next += 1
-            return Number(_number(token.text))
-        if token.kind == "word" and token.text.lower() not in WORDS:
-            self.next += 1
-            return Number(token.text == "true") if token.text in ("true", "false") else Path(token.text)
-        raise self.error("a number or a path such as params.ratio")
-
-
-def _paths(node: Node) -> list[str]:
-    match node:
-        case Comparison(left, _, right):
-            return [operand.keys for operand in (left, right) if isinstance(operand, Path)]
-        case Flag(operand):
-            return [operand.keys] if isinstance(operand, Path) else []
-        case Negation(part):
-            return _paths(part)
-        case Combination(_, parts):
-            return [keys for part in parts for keys in _paths(part)]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition that has been read.
-
-    >>> condition = Condition.parse("params.ratio > 20% and not drop_in")
-    >>> condition.paths
-    ('params.ratio', 'drop_in')
-    >>> condition.holds({"params": {"ratio": 0.3}, "drop_in": False})
-    True
-    """
-
-    text: str
-    node: Node
-
-    @classmethod
-    def parse(cls, text: str) -> Condition:
-        """Read a condition. Raises :class:`ReportError` that says what was expected, and where."""
-        if not text.strip():
-            raise ReportError("the condition is empty; write one such as 'params.ratio > 0.2'")
-        return cls(text, _Reader(text).whole())
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths that the condition names, each once, in order."""
-        return tuple(dict.fromkeys(_paths(self.node)))
-
-    def check(self) -> Condition:
-        """The condition itself, if every report can answer it.
-
-        Raises :class:`ReportError` for a path that no report has, and for numbers compared with flags: all
-        that :meth:`holds` would complain about, without a report.
-        """
-        self.holds(_blank())
-        return self
-
-    def holds(self, report_json: Mapping[str, Any]) -> bool:
-        """Whether the condition is true of :meth:`Report.to_json`. Raises :class:`ReportError`."""
-        return self.node.holds(report_json)
