@@ -73,12 +73,12 @@ def export(
         inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
     if not as_is:
         from kswap.inference.optimize import optimize_for_inference
-        from kswap.inference.store import forms_noted
+        from kswap.inference.store import recorded_implementations
 
         target = _TARGETS[to]
-        forms = forms_noted(directory, target, inputs[0].shape) if autotune else None
+        found = recorded_implementations(directory, target, inputs[0].shape) if autotune else None
         with status("choosing the form of each block"):
-            model = optimize_for_inference(model, inputs, target, autotune, threads, forms)
+            model = optimize_for_inference(model, inputs, target, autotune, threads, found)
     with status(f"writing {path.name}"):
         exported = export_model(model, inputs, to, path, force=force)
     compact = sum(parameter.numel() for parameter in conversion.model.parameters())
