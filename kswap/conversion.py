@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,14 +15,16 @@ from kswap.errors import PlanError
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.initialisers import Initialiser, initialiser_of
+from kswap.graph.modes import evaluating
 from kswap.graph.observe import Observation, output_shapes
 from kswap.graph.optimizer import check_optimizer, follow_
-from kswap.graph.splice import splice_
+from kswap.graph.splice import Replacement, splice_, undo_
+from kswap.graph.verify import check_run
 from kswap.loading import original_model
 from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
 from kswap.planner.sites import LAYER_KINDS
-from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
+from kswap.planning import PlanSettings, RuleSpec, check_replaces, edits_of, plan_of, run_of
 from kswap.report.report import report_of
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
@@ -120,10 +122,8 @@ def convert(
         inputs = inputs_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
         run = run_of(converted, source.title, inputs, LAYER_KINDS if plan else settings.kinds)
         made = plan or plan_of(converted, source.title, settings, inputs, run, edits)
-        for done in splice_(converted, made):
-            initialiser.initialise(done)
+        made = _spliced(converted, made, initialiser, inputs, run.observation, replay=plan is not None)
     converted.to(target)
-    _check_outputs(converted, inputs, run.observation, target)
     _check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)
@@ -180,23 +180,51 @@ def _seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
-def _check_outputs(model: nn.Module, inputs: Inputs, observation: Observation, device: torch.device) -> None:
-    """Run the converted model once in eval mode; its outputs must have the original's shapes."""
+def _spliced(
+    model: nn.Module, planned: Plan, initialiser: Initialiser, inputs: Inputs, observation: Observation, replay: bool
+) -> Plan:
+    """Replace, initialise and check ``model`` in place; returns the plan that holds for it.
+
+    Sites whose layer is called past the registered modules are kept, unless the plan is a ``replay``: then
+    :class:`PlanError` says which they are.
+    """
+    replacements = splice_(model, planned)
+    for done in replacements:
+        initialiser.initialise(done)
+    wrong = _check_outputs(model, replacements, inputs, observation)
+    if not wrong:
+        return planned
+    if replay:
+        name, reason = next(iter(wrong.items()))
+        raise PlanError(f"the plan does not fit this model: '{name}' cannot be replaced: {reason}; keep it in the plan")
+    undo_(model, replacements)
+    fewer = check_replaces(planned.keep(wrong))
+    return _spliced(model, fewer, initialiser, inputs, observation, replay)
+
+
+def _check_outputs(
+    model: nn.Module, replacements: Sequence[Replacement], inputs: Inputs, observation: Observation
+) -> dict[str, str]:
+    """Run the converted model once in eval mode; its outputs must have the original's shapes.
+
+    Returns the sites whose block did not run, or whose replaced layer still did, with the reason.
+    """
     if is_on_meta(model):
-        return
-    mode = model.training
+        return {}
+    device = next(iter(model.parameters())).device
     moved = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, inputs)
-    with torch.no_grad():
-        found = output_shapes(model.eval()(*moved))
-    model.train(mode)
+    with torch.no_grad(), evaluating(model):
+        output, wrong = check_run(replacements, lambda: model(*moved))
+    found = output_shapes(output)
     if observation.real:  # a detector finds other boxes with other weights, of the same kind
         alike = _without_counts(found) == _without_counts(observation.outputs)
     else:
         alike = found == observation.outputs
-    if not alike:
+    if not wrong and not alike:
         raise PlanError(
             f"the converted model returns {found}, the original returned {observation.outputs}: it is not converted"
         )
+    return wrong
 
 
 def _without_counts(shapes: Any) -> Any:

@@ -8,13 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from kswap.errors import ModelError, PlanError, first_line
+from kswap.graph.clone import meta_clone
 from kswap.graph.edits import activation_edits, stride_edits
 from kswap.graph.match import find_sites
-from kswap.graph.observe import Observation, observe
+from kswap.graph.observe import Observation, observe, real_clone
+from kswap.graph.splice import splice_
 from kswap.graph.tracer import Trace, trace
+from kswap.graph.verify import check_run, holds_unregistered_modules
 from kswap.nn.pointwise import kind_of
 from kswap.planner.edits import Edit, describe
 from kswap.planner.kinds import check_kind, plan_block
@@ -137,9 +142,31 @@ def plan_of(
         notes=(*describe(edits), *unused(rules, sites), *twin_notes(title)),
         edits=edits,
     )
+    return _without_bypassed(model, check_replaces(made), inputs, run)
+
+
+def check_replaces(made: Plan) -> Plan:
+    """``made``, if it replaces anything; otherwise :class:`PlanError` says why it does not."""
     if not made.replaced:
         raise PlanError(_nothing(made))
     return made
+
+
+def _without_bypassed(model: nn.Module, made: Plan, inputs: Inputs, run: Run) -> Plan:
+    """``made`` without the sites whose layer the model also calls past its registered modules.
+
+    Found by a trial on a clone, which only a model that holds such references needs.
+    """
+    if not holds_unregistered_modules(model):
+        return made
+    clone = real_clone(model) if run.observation.real else meta_clone(model)
+    device = "cpu" if run.observation.real else "meta"
+    if clone is None:
+        return made
+    moved = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, inputs)
+    with torch.no_grad():
+        _, wrong = check_run(splice_(clone, made), lambda: clone(*moved))
+    return _without_bypassed(model, check_replaces(made.keep(wrong)), inputs, run) if wrong else made
 
 
 def _observe(model: nn.Module, title: str, inputs: Inputs) -> Observation:
@@ -192,6 +219,9 @@ def _nothing(made: Plan) -> str:
     free = [s for s in made.sites if s.site.keep_reason is None]
     if not free:
         return f"none of the {count} pointwise convolutions can be replaced; the first: {made.sites[0].reason}"
+    ineligible = [s for s in free if not s.layer.replaces]
+    if not ineligible:
+        return f"none of the {count} pointwise convolutions can be replaced; the first: {free[0].reason}"
     widest = max(free, key=lambda s: s.site.in_channels)
     return (
         f"none of the {count} pointwise convolutions is eligible at ch={made.ch}; the widest, {widest.name}, "
