@@ -62,14 +62,14 @@ def export(
 
         from kswap.loading import load
         from kswap.runtimes.export import check_export, export_model, suffix_of
-        from kswap.sources.inputs import inputs_for
+        from kswap.sources.inputs import call_for
 
         conversion = load(directory, device="cpu", trust_source=trust_source)
         path = check_export(to, out or f"{Path(directory).resolve().name}{suffix_of(to)}", force)
         model = conversion.model
         shape = conversion.plan.input_size
         if size is not None:
-            shape = tuple(inputs_for(model, conversion.source, size=size)[0].shape[1:])
+            shape = call_for(model, conversion.source, size=size).sample_shape
         inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
     if not as_is:
         from kswap.inference.optimize import optimize_for_inference

@@ -21,7 +21,7 @@ from kswap.nn.implementation import ImplementationId
 from kswap.runtimes.prepared import tensors_in, torch_threads
 from kswap.runtimes.targets import check_target
 from kswap.sources.check import check_model
-from kswap.sources.inputs import Inputs, inputs_for
+from kswap.sources.inputs import Inputs, call_for
 from kswap.sources.recognise import source_of_module
 
 
@@ -128,7 +128,7 @@ def _inputs(model: nn.Module, example: Tensor | Inputs | None) -> Inputs:
     if example is not None:
         return example if isinstance(example, tuple) else (example,)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    zeros = inputs_for(model, source_of_module(model))
+    zeros = call_for(model, source_of_module(model)).tensors
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(x.shape, generator=generator).to(device) for x in zeros)
 

@@ -38,6 +38,7 @@ def save(
     report: Report,
     source: Source,
     base_hash: str,
+    call: dict[str, Any],
     directory: str | Path,
     force: bool = False,
 ) -> Path:
@@ -61,6 +62,7 @@ def save(
             "versions": {name: _version_of(name) for name in ("torch", "timm", "torchvision")},
             "source": source_json,
             "base_hash": base_hash,
+            "inputs": call,
             "weights_sha256": hash_of(fresh / WEIGHTS),
             "dtype": dtype_of(model),
             "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
