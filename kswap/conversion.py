@@ -25,7 +25,7 @@ from kswap.loading import original_model
 from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
 from kswap.planner.sites import LAYER_KINDS
-from kswap.planning import PlanSettings, RuleSpec, check_replaces, edits_of, plan_of, run_of
+from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of, without
 from kswap.report.report import report_of
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
@@ -201,8 +201,7 @@ def _spliced(
         name, reason = next(iter(wrong.items()))
         raise PlanError(f"the plan does not fit this model: '{name}' cannot be replaced: {reason}; keep it in the plan")
     undo_(model, replacements)
-    fewer = check_replaces(planned.keep(wrong))
-    return _spliced(model, fewer, initialiser, call, observation, replay)
+    return _spliced(model, without(planned, wrong), initialiser, call, observation, replay)
 
 
 def _check_outputs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,16 @@ def check_replaces(made: Plan) -> Plan:
     return made
 
 
+def without(made: Plan, wrong: Mapping[str, str]) -> Plan:
+    """``made`` with the sites of ``wrong`` kept, for their reasons. Raises :class:`PlanError` when none is left."""
+    fewer = made.keep(wrong)
+    if not fewer.replaced:
+        name, reason = next(iter(wrong.items()))
+        count = len(made.sites)
+        raise PlanError(f"none of the {count} pointwise convolutions can be replaced; the first: {name}, {reason}")
+    return fewer
+
+
 def _without_bypassed(model: nn.Module, made: Plan, call: Call, run: Run) -> Plan:
     """``made`` without the sites whose layer the model also calls past its registered modules.
 
@@ -190,7 +200,7 @@ def _without_bypassed(model: nn.Module, made: Plan, call: Call, run: Run) -> Pla
     moved = call.to(device)
     with torch.no_grad():
         _, wrong = check_run(splice_(clone, made), lambda: moved.on(clone))
-    return _without_bypassed(model, check_replaces(made.keep(wrong)), call, run) if wrong else made
+    return _without_bypassed(model, without(made, wrong), call, run) if wrong else made
 
 
 def _observe(model: nn.Module, title: str, call: Call) -> Observation:
@@ -243,9 +253,6 @@ def _nothing(made: Plan) -> str:
     free = [s for s in made.sites if s.site.keep_reason is None]
     if not free:
         return f"none of the {count} pointwise convolutions can be replaced; the first: {made.sites[0].reason}"
-    ineligible = [s for s in free if not s.layer.replaces]
-    if not ineligible:
-        return f"none of the {count} pointwise convolutions can be replaced; the first: {free[0].reason}"
     widest = max(free, key=lambda s: s.site.in_channels)
     return (
         f"none of the {count} pointwise convolutions is eligible at ch={made.ch}; the widest, {widest.name}, "
