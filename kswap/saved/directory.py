@@ -78,6 +78,8 @@ def read_report(directory: str | Path) -> Report:
     """The report in a saved directory, or in a JSON file that holds one. Raises :class:`SavedError`."""
     path = Path(directory)
     if path.is_file():
+        if saved_files("report").get(path.name, "json") != "json":
+            raise SavedError(f"{path} is for reading: give its directory {path.parent}, or the {REPORT} in it")
         return Report.from_json(read_json(path, SavedError))
     _check_is_saved(path)
     return Report.from_json(read_json(inside(path, REPORT), SavedError))
