@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kswap.analysis.head import gradient_head, pooled_head
-from kswap.analysis.loaded_model import Subject, evaluating, probabilities, subject_of
+from kswap.analysis.loaded_model import LoadedModel, evaluating, load_model, probabilities
 from kswap.data.decoding import read_picture
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError, ModelError, nearest
@@ -32,10 +32,10 @@ class Cam:
     """The class activation map of one picture.
 
     ``heat`` is the map at the size of the last feature map, ``(h, w)``, from 0 (no evidence, or evidence against)
-    to 1 (most). ``evidence`` is the same before that, in units of the logit: where ``linear``, its mean plus a
-    constant is the class's logit, else layers between pool and classifier make it hold at this picture only.
-    ``picture`` is the part of the picture that the model saw; ``resized`` is the heat at its size, by cubic
-    interpolation. ``probability`` is the class's, from 0 to 1.
+    to 1 (most). ``evidence`` is the same before it is clipped and scaled, in units of the logit: where ``linear``,
+    its mean plus a constant is the class's logit, else layers between pool and classifier make it hold for this
+    picture only. ``picture`` is the part of the picture that the model saw; ``resized`` is the heat at its size, by
+    cubic interpolation. ``probability`` is that of the class, from 0 to 1.
     """
 
     title: str
@@ -59,6 +59,13 @@ class Cam:
         return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
 
 
+@dataclass(frozen=True, eq=False)
+class Cams:
+    """Maps of one picture, by several models, in the order in which they were asked for."""
+
+    maps: tuple[Cam, ...]
+
+
 def cam(
     model: nn.Module | Conversion | str | Path,
     image: Image.Image | str | Path | NDArray[np.uint8] | Tensor,
@@ -69,37 +76,47 @@ def cam(
     preprocessing: Preprocessing | None = None,
     trust_source: bool = False,
 ) -> Cam:
-    """Where in ``image`` the model sees evidence for a class; without ``class_index`` for the likeliest one.
+    """Where in ``image`` the model sees evidence for a class.
 
-    ``method="cam"`` is the papers' formula: the last feature map before the global average pool, weighted by the
-    classifier's weights of the class; negative values are set to 0 and the rest divided by the greatest. It is for
-    every network with such a pool; a norm between pool and classifier is folded in, and where a layer that is not
-    linear stands between, the slope at this picture takes the place of the weights. ``method="gradcam"`` is for
-    other networks with feature maps: weights are the mean gradients (Selvaraju et al. 2017).
+    ``method="cam"`` is the papers' formula (Zhou et al. 2016): the last feature map before the global average pool,
+    weighted by the classifier's weights of the class; negative values are set to 0 and the rest is divided by the
+    greatest. It is for every network with such a pool. A norm between pool and classifier is folded in. Where a layer
+    there is not linear, the slope at this picture takes the place of the weights. ``method="gradcam"`` is for other
+    networks with feature maps: the weights are mean gradients (Selvaraju et al. 2017).
 
-    ``model`` is as for :func:`kswap.evaluate`. ``image`` is a picture, a file, an array ``(H, W, 3)`` or ``(H, W)``
-    of uint8, or a tensor ``(C, H, W)`` that is prepared already. Raises :class:`ModelError` for a model that has
-    no such map, and :class:`DataError` for an image that is none.
+    Args:
+        model: As for :func:`kswap.evaluate`. Every module is left in the mode that it was in.
+        image: A picture, a file, an array ``(H, W, 3)`` or ``(H, W)`` of uint8, or a tensor ``(C, H, W)`` that is
+            prepared already.
+        class_index: Which class; without it the most probable one.
+        method: ``"cam"`` or ``"gradcam"``.
+        device: Where the model runs; without it a module stays where it is.
+        preprocessing: How the picture is prepared, instead of as the model states.
+        trust_source: Whether to run the user's own code that a saved model was built by.
+
+    Raises:
+        ModelError: The model has no such map.
+        DataError: The image cannot be read.
     """
-    return cam_of(subject_of(model, device, preprocessing, trust_source), image, class_index, method)
+    return cam_of(load_model(model, device, preprocessing, trust_source), image, class_index, method)
 
 
 def cam_of(
-    subject: Subject,
+    loaded: LoadedModel,
     image: Image.Image | str | Path | NDArray[np.uint8] | Tensor,
     class_index: int | None = None,
     method: str = "cam",
 ) -> Cam:
-    """As :func:`cam`, for a subject that was made before."""
+    """As :func:`cam`, for a model that is loaded already."""
     if method not in _HEADS:
         raise ModelError(f"unknown method '{method}': known are {', '.join(METHODS)}{nearest(method, METHODS)}")
-    seen, prepared = _prepared(image, subject.preprocessing)
-    with torch.inference_mode(False), evaluating(subject.model):
-        head = _HEADS[method](subject.model, subject.inputs(prepared[None]), class_index)
+    seen, prepared = _prepared(image, loaded.preprocessing)
+    with torch.inference_mode(False), evaluating(loaded.model):
+        head = _HEADS[method](loaded.model, loaded.inputs(prepared[None]), class_index)
         chance = float(probabilities(head.logits[None])[0, head.class_index])
         evidence = head.evidence.detach().float().cpu().numpy()
     return Cam(
-        title=subject.title,
+        title=loaded.title,
         method=method,
         class_index=head.class_index,
         probability=chance,
@@ -107,12 +124,12 @@ def cam_of(
         evidence=evidence,
         linear=head.linear,
         picture=seen,
-        preprocessing=subject.preprocessing,
+        preprocessing=loaded.preprocessing,
     )
 
 
 def _heat(evidence: Array) -> Array:
-    """Evidence against is none; the rest from 0 to 1."""
+    """``evidence`` scaled to 0 to 1; negative values, evidence against the class, are 0."""
     heat = np.maximum(evidence, 0)
     most = heat.max()
     scaled: Array = (heat / most if most > 0 else heat).astype(np.float32)
@@ -122,7 +139,7 @@ def _heat(evidence: Array) -> Array:
 def _prepared(
     image: Image.Image | str | Path | NDArray[np.uint8] | Tensor, preprocessing: Preprocessing
 ) -> tuple[Image.Image, Tensor]:
-    """The part of the picture that the model sees, and the input that it is given."""
+    """The part of the picture that the model sees, and the model's input ``(C, H, W)``."""
     if isinstance(image, Tensor):
         tensor = image[0] if image.ndim == 4 and len(image) == 1 else image
         if tensor.ndim != 3 or tensor.shape[0] != preprocessing.input_size[0]:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections import deque
+import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from kswap.analysis.loaded_model import Subject, evaluating, logits_of, probabilities, subject_of
+from kswap.analysis.loaded_model import LoadedModel, evaluating, load_model, logits_of, probabilities
+from kswap.analysis.untrained import untrained_reason
 from kswap.data.images import ImageSet
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError
+from kswap.progress import ProgressBar, progress_bar
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion
-
-# Pillow and zlib work beside each other in threads; more of them than this wait for the model.
-_READERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,18 @@ class ClassAccuracy:
         """From 0 to 1; ``None`` where there was no picture of the class."""
         return self.correct / self.images if self.images else None
 
+    def to_json(self) -> dict[str, Any]:
+        """The counts and the accuracy, as JSON values."""
+        return {"name": self.name, "images": self.images, "correct": self.correct, "accuracy": self.accuracy}
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` measured. ``seconds`` are for reading and running together, on ``device``."""
+    """What :func:`evaluate` measured.
+
+    ``seconds`` are for reading and running together, on ``device``. ``untrained`` says why the weights were
+    never trained, if they look so.
+    """
 
     model: str
     data: str
@@ -52,10 +58,11 @@ class Evaluation:
     preprocessing: Preprocessing
     hflip: bool
     device: str
+    untrained: str | None = None
 
     @property
     def images(self) -> int:
-        """Pictures that were looked at."""
+        """How many pictures were evaluated."""
         return sum(entry.images for entry in self.classes)
 
     @property
@@ -70,10 +77,6 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        classes = [
-            {"name": entry.name, "images": entry.images, "correct": entry.correct, "accuracy": entry.accuracy}
-            for entry in self.classes
-        ]
         return {
             "model": self.model,
             "data": self.data,
@@ -81,11 +84,12 @@ class Evaluation:
             "images": self.images,
             "correct": self.correct,
             "top1": self.top1,
-            "classes": classes,
+            "classes": [entry.to_json() for entry in self.classes],
             "seconds": round(self.seconds, 3),
             "preprocessing": self.preprocessing.to_json(),
             "hflip": self.hflip,
             "device": self.device,
+            "untrained": self.untrained,
         }
 
 
@@ -97,57 +101,92 @@ def evaluate(
     batch: int = 64,
     hflip: bool = False,
     limit: int | None = None,
+    workers: int = 0,
     device: str | torch.device | None = None,
     preprocessing: Preprocessing | None = None,
     trust_source: bool = False,
     progress: bool = True,
 ) -> Evaluation:
-    """Top-1 accuracy of ``model`` on a folder or zip of ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``.
+    """Top-1 accuracy of ``model`` on pictures in class folders.
 
-    ``model`` is a module, a conversion, a directory that kswap saved, or a name, which is built with its
-    published weights. Its outputs are one number for each class of ``data``, in the sorted order of the class
-    folders. ``hflip`` adds the softmax probabilities of the mirrored picture to those of the picture, as in the
-    papers. ``limit`` looks at so many pictures, evenly over all. ``preprocessing`` takes the place of the model's
-    own, ``progress`` shows a bar where there is a terminal. The model is left in the mode that it was in.
-    Raises :class:`DataError` and other :class:`KswapError` subclasses.
+    The model's outputs are one number per class of ``data``, in the sorted order of the class folders. Every module
+    is left in the mode that it was in, and no global state changes. Warns if the weights were never trained.
+
+    Args:
+        model: A module, a conversion, a directory that kswap saved, or a name, which is built with its published
+            weights.
+        data: A folder or zip of ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``.
+        split: Which split; required where there are several.
+        batch: Pictures per forward pass.
+        hflip: Whether to add the softmax probabilities of the mirrored picture to those of the picture, as in the
+            papers.
+        limit: Only this many pictures, evenly over all.
+        workers: Processes that read pictures ahead; 0 reads them between the passes.
+        device: Where the model runs; without it a module stays where it is.
+        preprocessing: How pictures are prepared, instead of as the model states.
+        trust_source: Whether to run the user's own code that a saved model was built by.
+        progress: Whether to show a bar, where there is a terminal.
+
+    Raises:
+        DataError: The pictures cannot be read, or do not fit the model.
+        KswapError: A subclass; the model cannot be found, built or loaded.
     """
     images = data if isinstance(data, ImageSet) else ImageSet(data, split)
-    subject = subject_of(model, device, preprocessing, trust_source)
-    return evaluate_subject(subject, images, batch=batch, hflip=hflip, limit=limit, progress=progress)
+    loaded = load_model(model, device, preprocessing, trust_source)
+    measured = evaluate_loaded(loaded, images, batch=batch, hflip=hflip, limit=limit, workers=workers, shown=progress)
+    if measured.untrained:
+        warnings.warn(untrained_warning(loaded.title, measured.untrained), stacklevel=2)
+    return measured
 
 
-def evaluate_subject(
-    subject: Subject,
+def untrained_warning(title: str, reason: str) -> str:
+    """The sentence for a model that was never trained.
+
+    >>> untrained_warning("small", "2 of its 2 blocks have fresh weights")
+    'small was never trained: 2 of its 2 blocks have fresh weights; its accuracy means nothing before training'
+    """
+    return f"{title} was never trained: {reason}; its accuracy means nothing before training"
+
+
+def evaluate_loaded(
+    loaded: LoadedModel,
     images: ImageSet,
     *,
     batch: int = 64,
     hflip: bool = False,
     limit: int | None = None,
-    progress: bool = True,
+    workers: int = 0,
+    shown: bool = True,
 ) -> Evaluation:
-    """As :func:`evaluate`, for a subject and pictures that were opened before."""
-    for name, value in (("batch", batch), ("limit", limit)):
-        if value is not None and value < 1:
-            raise DataError(f"{name} must be at least 1, not {value}")
+    """As :func:`evaluate`, for a model and pictures that are open already; ``shown`` is whether to show a bar."""
+    for name, value, least in (("batch", batch, 1), ("limit", limit, 1), ("workers", workers, 0)):
+        if value is not None and value < least:
+            raise DataError(f"{name} must be at least {least}, not {value}")
     order = _spread(len(images), limit)
+    batches = _batches(loaded, images, order, batch, workers)
     start = time.perf_counter()
-    with evaluating(subject.model), torch.inference_mode():
-        hits = _hits(subject, images, order, batch, hflip, progress)
+    with (
+        evaluating(loaded.model),
+        torch.inference_mode(),
+        progress_bar("evaluating", len(order), shown=shown) as bar,
+    ):
+        hits = _hits(loaded, images, batches, hflip, bar)
     seconds = time.perf_counter() - start
     return Evaluation(
-        subject.title,
+        loaded.title,
         str(images.path),
         images.split,
         _by_class(images, order, hits),
         seconds,
-        subject.preprocessing,
+        loaded.preprocessing,
         hflip,
-        str(subject.device),
+        str(loaded.device),
+        untrained_reason(loaded.model),
     )
 
 
 def _spread(count: int, limit: int | None) -> tuple[int, ...]:
-    """``limit`` indexes out of ``count``, evenly spaced, since pictures are sorted by class.
+    """``limit`` indices out of ``count``, evenly spaced, since pictures are sorted by class.
 
     >>> _spread(10, 3), len(_spread(10, 99))
     ((0, 3, 6), 10)
@@ -156,66 +195,82 @@ def _spread(count: int, limit: int | None) -> tuple[int, ...]:
     return tuple(number * count // wanted for number in range(wanted))
 
 
-def _batches(subject: Subject, images: ImageSet, order: Sequence[int], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and labels, read ahead by one batch in threads, so that the model need not wait."""
+@dataclass(frozen=True)
+class _Inputs(Dataset["tuple[Tensor, int] | DataError"]):
+    """The inputs of the pictures ``order`` with their labels.
 
-    def read(number: int) -> Tensor:
-        return subject.preprocessing(images.picture(number))
+    An error is an item like others: raised in a worker, its message would arrive as a traceback.
+    """
 
-    waiting: deque[tuple[Sequence[int], list[Future[Tensor]]]] = deque()
-    pool = ThreadPoolExecutor(_READERS)
-    try:
-        for start in range(0, len(order) + size, size):
-            numbers = order[start : start + size]
-            if numbers:
-                waiting.append((numbers, [pool.submit(read, number) for number in numbers]))
-            if waiting and (len(waiting) > 1 or not numbers):
-                ready, futures = waiting.popleft()
-                pictures = torch.stack([future.result() for future in futures])
-                yield subject.inputs(pictures), torch.tensor([images.labels[number] for number in ready])
-    finally:
-        pool.shutdown(cancel_futures=True)
+    images: ImageSet
+    order: Sequence[int]
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int] | DataError:
+        number = self.order[position]
+        try:
+            picture = self.images.picture(number)
+        except DataError as error:
+            return error
+        try:
+            return self.preprocessing(picture), self.images.labels[number]
+        except DataError as error:
+            return DataError(f"{self.images.title(number)}: {error}")
+
+
+def _collate(items: list[tuple[Tensor, int] | DataError]) -> Any:
+    error = next((item for item in items if isinstance(item, DataError)), None)
+    return default_collate(items) if error is None else error
+
+
+def _batches(
+    loaded: LoadedModel, images: ImageSet, order: Sequence[int], size: int, workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs ``(N, C, H, W)`` on the model's device, and labels ``(N)``. Raises the first :class:`DataError`."""
+    loader = DataLoader(
+        _Inputs(images, order, loaded.preprocessing),
+        batch_size=size,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=loaded.device.type == "cuda",
+        # Without one of its own, a loader draws a seed from torch's global generator.
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        inputs, labels = batch
+        yield loaded.inputs(inputs), labels
 
 
 def _hits(
-    subject: Subject, images: ImageSet, order: Sequence[int], batch: int, hflip: bool, progress: bool
+    loaded: LoadedModel, images: ImageSet, batches: Iterator[tuple[Tensor, Tensor]], hflip: bool, bar: ProgressBar
 ) -> tuple[bool, ...]:
-    """For each picture of ``order``, whether its class had the greatest probability."""
-    from rich.console import Console
-    from rich.progress import BarColumn as Bar
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("evaluating"),
-        Bar(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[top1]}"),
-    )
+    """For each picture, whether its class had the greatest probability. The bar moves after each forward pass."""
     hits: list[bool] = []
-    with Progress(*columns, console=console, transient=True, disable=not (progress and console.is_interactive)) as bar:
-        task = bar.add_task("evaluating", total=len(order), top1="")
-        for inputs, labels in _batches(subject, images, order, batch):
-            found = _summed(subject, inputs, images, hflip).argmax(1).cpu()
-            hits += (found == labels).tolist()
-            bar.update(task, completed=len(hits), top1=f"{sum(hits) / len(hits):.2%}")
+    passes = 2 if hflip else 1
+    for inputs, labels in batches:
+        summed = _class_probabilities(loaded, inputs, images)
+        if hflip:
+            bar.advance(len(labels) / passes)
+            summed = summed + _class_probabilities(loaded, inputs.flip(-1), images)
+        hits += (summed.argmax(1).cpu() == labels).tolist()
+        bar.advance(len(labels) / passes, note=f"{sum(hits) / len(hits):.2%}")
     return tuple(hits)
 
 
-def _summed(subject: Subject, inputs: Tensor, images: ImageSet, hflip: bool) -> Tensor:
-    """``(N, classes)``: softmax probabilities, with ``hflip`` added to those of the mirrored inputs.
-
-    Raises :class:`DataError` where the model has another number of classes than the pictures.
-    """
-    logits = logits_of(subject.model(inputs))
+def _class_probabilities(loaded: LoadedModel, inputs: Tensor, images: ImageSet) -> Tensor:
+    """``(N, classes)``. Raises :class:`DataError` where the pictures have another number of classes."""
+    logits = logits_of(loaded.model(inputs))
     if logits.shape[1] != len(images.classes):
         raise DataError(
-            f"{subject.title} has {logits.shape[1]} classes and {images.path} has {len(images.classes)}: "
-            f"give pictures of the classes that the model was trained for"
+            f"{loaded.title} has {logits.shape[1]} classes and {images.path} has {len(images.classes)}: "
+            f"pass pictures of the classes that the model was trained for"
         )
-    found = probabilities(logits)
-    return found + probabilities(logits_of(subject.model(inputs.flip(-1)))) if hflip else found
+    return probabilities(logits)
 
 
 def _by_class(images: ImageSet, order: Sequence[int], hits: Sequence[bool]) -> tuple[ClassAccuracy, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kswap.analysis.cam import Cam
 from kswap.errors import DataError
+from kswap.files import replace_file
 
 SIDE = 448
 _GAP, _LINE, _FONT, _KEY = 12, 22, 15, 16
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
-# Turbo (A. Mikhailov, 2019), at 18 even steps: the colours of "jet", but of even steps to the eye and without
-# false edges. What lies between is interpolated.
+# Turbo (A. Mikhailov, 2019) at 18 even steps: like "jet", but perceptually even and without false edges. Values in
+# between are interpolated.
 _TURBO = (
     (48, 18, 59),
     (63, 62, 156),
@@ -67,7 +69,7 @@ def overlay(cam: Cam, side: int = SIDE, strength: float = 0.5) -> Image.Image:
 
 
 def caption(cam: Cam, class_name: str | None = None) -> tuple[str, str]:
-    """Two lines: what was looked at, and class with probability."""
+    """Two lines: the model, and the class with its probability."""
     name = f"class {cam.class_index}" + (f" ({class_name})" if class_name else "")
     return cam.title, f"{name}, {cam.probability:.1%}"
 
@@ -75,7 +77,13 @@ def caption(cam: Cam, class_name: str | None = None) -> tuple[str, str]:
 def figure(cams: Sequence[Cam], class_names: Sequence[str] | None = None, side: int = SIDE) -> Image.Image:
     """The picture itself and then, side by side, each map over its picture, with captions below.
 
-    ``class_names`` are those of the models' classes. Raises :class:`DataError` without a map.
+    Args:
+        cams: The maps, at least one.
+        class_names: The names of the models' classes, for the captions.
+        side: The longer side of each panel in pixels.
+
+    Raises:
+        DataError: There is no map.
     """
     if not cams:
         raise DataError("a figure needs at least one class activation map")
@@ -120,12 +128,11 @@ def _fitted(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width
 
 
 def save_figure(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all. Raises :class:`DataError` where that cannot be done."""
-    beside = path.with_name(f".{path.name}.part")
+    """Write a PNG, whole or not at all. Raises :class:`DataError` where that fails."""
+    encoded = io.BytesIO()
+    picture.save(encoded, format="PNG")
     try:
-        picture.save(beside, format="PNG")
-        beside.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        replace_file(path.resolve(), encoded.getvalue())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path} cannot be written: {reason or type(error).__name__}; choose another place") from error

@@ -1,4 +1,4 @@
-"""The model that is measured or looked at, however it was named, and what it gives."""
+"""The model that is evaluated or looked at, however it was named, and how its outputs are read."""
 
 from __future__ import annotations
 
@@ -20,41 +20,48 @@ from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
 from kswap.sources.source import Source, parse_source
 
-# Sources whose weights are published; a factory of the user's own brings its weights itself.
+# Sources whose weights are published; a user's own factory loads its weights itself.
 _PUBLISHED = ("timm", "torchvision")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model on its device, what to call it, and how its pictures are made."""
+class LoadedModel:
+    """A model on its device, what to call it, and how its pictures are prepared."""
 
     model: nn.Module
     title: str
     device: torch.device
     preprocessing: Preprocessing
 
-    def prepared_by(self, preprocessing: Preprocessing) -> Subject:
+    def prepared_by(self, preprocessing: Preprocessing) -> LoadedModel:
         """The same model with other preprocessing."""
         return replace(self, preprocessing=preprocessing)
 
     def inputs(self, pictures: Tensor) -> Tensor:
-        """``pictures`` on the device and in the type of the model's weights."""
+        """``pictures`` on the device and in the dtype of the model's weights."""
         dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
         return pictures.to(self.device, dtype, non_blocking=True)
 
 
-def subject_of(
+def load_model(
     model: nn.Module | Conversion | str | Path,
     device: str | torch.device | None = None,
     preprocessing: Preprocessing | None = None,
     trust_source: bool = False,
-) -> Subject:
-    """The subject that ``model`` stands for.
+) -> LoadedModel:
+    """The model that ``model`` names, ready to run.
 
-    A directory that kswap saved, a conversion, a module, or a name as for :func:`kswap.convert`, which is built
-    with its published weights. Without ``device`` a directory or a name goes to the GPU if there is one, and a
-    module stays where it is. Pictures are of the size that a conversion was planned for. Raises
-    :class:`KswapError` subclasses.
+    Args:
+        model: A directory that kswap saved, a conversion, a module, or a name as for :func:`kswap.convert`, which is
+            built with its published weights.
+        device: Where it runs. Without it a directory or a name goes to the GPU if there is one, and a module stays
+            where it is. A module that is elsewhere is copied, not moved.
+        preprocessing: How its pictures are prepared. Without it as the model states, at the input size that a
+            conversion was planned for.
+        trust_source: Whether to run the user's own code that a saved model was built by.
+
+    Raises:
+        KswapError: A subclass; the model cannot be found, built or loaded.
     """
     size: tuple[int, ...] | None = None
     if isinstance(model, str | Path):
@@ -76,20 +83,21 @@ def subject_of(
         module, title = model, type(model).__name__
         target = choose_device(device, module)
     made = preprocessing or Preprocessing.of(module, size)
-    return Subject(_moved(module, target), title, target, made)
+    return LoadedModel(_moved(module, target), title, target, made)
 
 
-def baseline_of(directory: str | Path, device: str | torch.device | None = None) -> Subject:
+def baseline_of(directory: str | Path, device: str | torch.device | None = None) -> LoadedModel:
     """The original of a saved directory with its published weights.
 
-    Raises :class:`ModelError` where there are none for that number of classes.
+    Raises:
+        ModelError: None are published for that number of classes.
     """
     from kswap.loading import original_of
     from kswap.saved.directory import read_report
 
     target = choose_device(device if device is not None else "auto")
     source, bare = original_of(directory, meta=True)
-    mend = "give a trained baseline as a second MODEL instead of --baseline"
+    mend = "pass a trained baseline as a second MODEL instead of --baseline"
     config = getattr(bare, "pretrained_cfg", None)
     published = config.get("num_classes") if isinstance(config, Mapping) else 1000
     asked = source.kwargs.get("num_classes", published)
@@ -102,25 +110,25 @@ def baseline_of(directory: str | Path, device: str | torch.device | None = None)
     except ModelError as error:
         raise ModelError(f"{error}; or {mend}") from error
     made = Preprocessing.of(module, read_report(directory).input_size)
-    return Subject(module.to(target), f"{source.title} (baseline)", target, made)
+    return LoadedModel(module.to(target), f"{source.title} (baseline)", target, made)
 
 
 def _published(source: Source) -> tuple[Source, nn.Module]:
     if source.kind == "papers":
-        raise ModelError(f"{source.title} has no published weights here: give a directory that kswap saved")
+        raise ModelError(f"{source.title} has no published weights here: pass a directory that kswap saved")
     module = build(source, pretrained=source.kind in _PUBLISHED)
     return source, module
 
 
 def _moved(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module itself if it is on ``device`` already; else a copy there, since it is the caller's."""
+    """The module itself if it is on ``device`` already, else a copy there: the caller's module is not moved."""
     places = {parameter.device for parameter in module.parameters()}
     return module if places <= {device} else copy.deepcopy(module).to(device)
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every module is in the mode that it was in."""
+    """Eval mode inside; afterwards every single module is in the mode that it was in, a frozen norm too."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -131,9 +139,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def logits_of(output: Any) -> Tensor:
-    """``(N, classes)`` of what a model gives: a tensor, the first of several, or the entry ``logits``.
+    """The logits ``(N, classes)`` in a model's output: a tensor, the first of several, or the entry ``logits``.
 
-    Raises :class:`ModelError` for anything that is no output of a classifier.
+    Raises:
+        ModelError: It is not the output of a classifier.
     """
     found = output
     if isinstance(found, Mapping):
@@ -144,12 +153,12 @@ def logits_of(output: Any) -> Tensor:
         found = found.flatten(1)
     if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
         shape = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(output).__name__}"
-        raise ModelError(f"this model is no classifier: it gives {shape}, not one number a class")
+        raise ModelError(f"this model is not a classifier: it returns {shape}, not one number per class")
     return found
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Softmax over the classes, in float32; what is a distribution already stays as it is.
+    """Softmax over the classes, in float32; what is a distribution already is unchanged.
 
     >>> probabilities(torch.tensor([[0.0, 0.0]])).tolist(), probabilities(torch.tensor([[0.25, 0.75]])).tolist()
     ([[0.5, 0.5]], [[0.25, 0.75]])

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from kswap.cli.options import console, status
+from kswap.cli.formats import format_option, show
+from kswap.cli.options import status
 from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trust_option
-
-if TYPE_CHECKING:
-    from kswap.analysis.evaluation import Evaluation
 
 
 @click.command()
@@ -20,11 +16,19 @@ if TYPE_CHECKING:
 @click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
 @click.option("--split", metavar="NAME", help="Which split, where there are several.")
 @click.option("--hflip", is_flag=True, help="Add the probabilities of the mirrored picture, as in the papers.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Pictures at a time.")
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Pictures per forward pass.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N pictures, evenly over all.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Processes that read pictures ahead; 0 reads between the passes.",
+)
 @preprocessing_options
 @device_option
-@click.option("--format", "format_", type=click.Choice(["rich", "json"]), default="rich", show_default=True)
+@format_option("evaluation")
 @trust_option
 def evaluate(
     model: str,
@@ -33,6 +37,7 @@ def evaluate(
     hflip: bool,
     batch: int,
     limit: int | None,
+    workers: int,
     preprocessing: str,
     resize: str | None,
     crop: float | None,
@@ -41,45 +46,31 @@ def evaluate(
     format_: str,
     trust_source: bool,
 ) -> None:
-    """Accuracy of a saved model on pictures.
+    """Measure the accuracy of a saved model on pictures.
 
     DIR is a directory that kswap saved, or a MODEL as for convert, which is built with its published weights.
 
     FOLDER_OR_ZIP holds SPLIT/CLASS/FILE or CLASS/FILE; the classes in sorted order are those of the model. A zip
     is read in place.
+
+    \b
+    kswap evaluate DIR --data test.zip
+    kswap evaluate DIR --data photos --split val --limit 1000
     """
+    from kswap.malloc import keep_freed_memory
+
+    keep_freed_memory()
     with status(f"loading {model}"):
-        from kswap.analysis.evaluation import evaluate_subject
-        from kswap.analysis.loaded_model import subject_of
+        from kswap.analysis.evaluation import evaluate_loaded, untrained_warning
+        from kswap.analysis.loaded_model import load_model
+        from kswap.analysis.untrained import untrained_reason
         from kswap.data.images import ImageSet
 
         images = ImageSet(data, split)
-        subject = subject_of(model, device, trust_source=trust_source)
-        subject = subject.prepared_by(adjusted(subject.preprocessing, preprocessing, resize, crop, input_size))
-    click.echo(f"pictures: {subject.preprocessing}", err=True)
-    measured = evaluate_subject(subject, images, batch=batch, hflip=hflip, limit=limit)
-    if format_ == "json":
-        click.echo(json.dumps(measured.to_json(), indent=1))
-    else:
-        _show(measured)
-
-
-def _show(measured: Evaluation) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class", overflow="fold")
-    for label in ("images", "correct", "accuracy"):
-        table.add_column(label, justify="right")
-    for entry in measured.classes:
-        accuracy = "" if entry.accuracy is None else f"{entry.accuracy:.2%}"
-        table.add_row(escape(entry.name), f"{entry.images:,}", f"{entry.correct:,}", accuracy)
-    table.add_section()
-    table.add_row("all", f"{measured.images:,}", f"{measured.correct:,}", f"{measured.top1:.2%}", style="bold")
-    out = console()
-    out.print(table)
-    split = f", split {measured.split}" if measured.split else ""
-    flip = ", with the mirrored pictures" if measured.hflip else ""
-    speed = f"{measured.seconds:.1f} s on {measured.device} ({measured.images / measured.seconds:,.0f} images a second)"
-    out.print(f"\n{measured.model} on {measured.data}{split}{flip}: {speed}", markup=False, soft_wrap=True)
+        loaded = load_model(model, device, trust_source=trust_source)
+        loaded = loaded.prepared_by(adjusted(loaded.preprocessing, preprocessing, resize, crop, input_size))
+        reason = untrained_reason(loaded.model)
+    click.echo(f"pictures: {loaded.preprocessing}", err=True)
+    if reason:
+        click.echo(f"warning: {untrained_warning(loaded.title, reason)}", err=True)
+    show(evaluate_loaded(loaded, images, batch=batch, hflip=hflip, limit=limit, workers=workers), format_)

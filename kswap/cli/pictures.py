@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kswap.cli.options import parse_size
+from kswap.data.resizing import RESIZES
 
 if TYPE_CHECKING:
     from kswap.data.preprocessing import Preprocessing
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 WAYS = ("model", "papers", "imagenet")
-# Named here as well as in kswap.data.preprocessing, which would import much for a help text.
-RESIZES = ("cubic", "linear", "nearest", "lanczos")
 
 trust_option = click.option(
     "--trust-source", is_flag=True, help="Run the code of your own that a saved model was built by."
@@ -28,7 +27,7 @@ device_option = click.option(
 
 
 def preprocessing_options(command: Command) -> Command:
-    """How pictures become inputs, where it is not to be what the model states."""
+    """How pictures become inputs, where that differs from what the model states."""
     for option in reversed(
         (
             click.option(
@@ -50,7 +49,7 @@ def preprocessing_options(command: Command) -> Command:
 
 
 def adjusted(own: Preprocessing, way: str, resize: str | None, crop: float | None, size: str | None) -> Preprocessing:
-    """``own`` with what the options ask for. Raises :class:`kswap.errors.ModelError` for values without sense."""
+    """``own`` with what the options ask for. Raises :class:`kswap.errors.ModelError` for a value out of its range."""
     made = {"model": lambda: own, "papers": own.papers, "imagenet": own.imagenet}[way]()
     changes: dict[str, Any] = {}
     if resize is not None:

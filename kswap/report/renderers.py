@@ -88,10 +88,23 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.model_table.rendering:render_csv",
         },
     ),
-    "profile": Renderers(
-        "kswap.benchmarks.profile:Profile", {RICH: "kswap.benchmarks.profile:render_terminal", "json": JSON}
-    ),
     "layer": Renderers("kswap.planner.block_plan:BlockPlan", {RICH: "kswap.report.layer:render_layer", "json": JSON}),
+    "evaluation": Renderers(
+        "kswap.analysis.evaluation:Evaluation",
+        {
+            RICH: "kswap.analysis.evaluation_rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.analysis.evaluation_rendering:render_markdown",
+            "csv": "kswap.analysis.evaluation_rendering:render_csv",
+        },
+    ),
+    "cams": Renderers(
+        "kswap.analysis.cam:Cams",
+        {
+            RICH: "kswap.analysis.cam_rendering:render_terminal",
+            "json": "kswap.analysis.cam_rendering:render_json",
+        },
+    ),
 }
 
 

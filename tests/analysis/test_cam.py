@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,7 +199,7 @@ def test_converted_networks(name: str, linear: bool) -> None:
             "cam",
             "has a single position at 24x32",
         ),
-        (lambda net, x: net.fc(x.mean((2, 3)))[:, :, None], "cam", "is no classifier"),
+        (lambda net, x: net.fc(x.mean((2, 3)))[:, :, None], "cam", "is not a classifier"),
         (POOLS["mean"], "camera", "unknown method 'camera': known are cam, gradcam; did you mean cam"),
         (POOLS["mean"], "cam", "there is no class 9: the model has the classes 0 to 4"),
     ],
@@ -325,13 +326,41 @@ def test_a_saved_model_and_one_of_ones_own_stand_side_by_side(saved: Path, image
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cam.png", "image.png", "own.py"]
 
 
+def test_the_maps_as_json(saved: Path, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cam.png"
+    result = command(str(saved), "--image", str(image), "--out", str(out), "--device", "cpu", "--format", "json")
+    assert result.exit_code == 0, result.output
+    [entry] = json.loads(result.stdout)
+    assert (entry["method"], entry["linear"]) == ("cam", False)
+    assert 0 < entry["probability"] <= 1
+    assert np.array(entry["heat"]).shape == (3, 3)
+    assert np.array(entry["heat"]).max() == 1
+
+
+def test_a_frozen_norm_stays_frozen() -> None:
+    net = Net(POOLS["mean"]).train()
+    net.norm.eval()
+    cam(net, PICTURE, 0, preprocessing=SIZE)
+    assert not net.norm.training
+    assert net.features.training
+
+
+def test_a_line_of_pixels_is_refused(saved: Path, tmp_path: Path) -> None:
+    """Its 92 bytes took 12 GB, since its shorter side was resized to the input's."""
+    (tmp_path / "line.png").write_bytes(png(Image.new("1", (700_000, 1))))
+    result = command(str(saved), "--image", str(tmp_path / "line.png"), "--out", str(tmp_path / "a.png"))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == ["Error: a picture of 700,000 x 1 pixels is too narrow for 96x96: crop it"]
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_the_baseline_has_its_published_weights(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a connection there are none: the builder is told here that fresh ones are the published."""
     from kswap.analysis.loaded_model import baseline_of
     from kswap.sources.builders import build
     from kswap.sources.source import Source
 
-    with pytest.raises(ModelError, match=r"published weights for 1000 classes, .* has 3: give a trained baseline"):
+    with pytest.raises(ModelError, match=r"published weights for 1000 classes, .* has 3: pass a trained baseline"):
         baseline_of(saved)
     whole = kswap.convert("mobilenetv3_small_050", ch=8, input_size=(64, 64), device="cpu", seed=0)
     directory = whole.save(tmp_path / "whole")
@@ -342,30 +371,30 @@ def test_the_baseline_has_its_published_weights(saved: Path, tmp_path: Path, mon
         return build(source)
 
     monkeypatch.setattr("kswap.analysis.loaded_model.build", offline)
-    subject = baseline_of(directory, "cpu")
+    loaded = baseline_of(directory, "cpu")
     assert asked == [True]
-    assert subject.title == "mobilenetv3_small_050 (baseline)"
-    assert subject.preprocessing.input_size == (3, 64, 64)
-    assert cam(subject.model, noise(0, (64, 64)), preprocessing=subject.preprocessing).heat.shape == (2, 2)
+    assert loaded.title == "mobilenetv3_small_050 (baseline)"
+    assert loaded.preprocessing.input_size == (3, 64, 64)
+    assert cam(loaded.model, noise(0, (64, 64)), preprocessing=loaded.preprocessing).heat.shape == (2, 2)
 
     def unreachable(source: Source, pretrained: bool = False) -> nn.Module:
         raise ModelError("the weights cannot be fetched without a connection: go online")
 
     monkeypatch.setattr("kswap.analysis.loaded_model.build", unreachable)
-    with pytest.raises(KswapError, match="without a connection: go online; or give a trained baseline as a second"):
+    with pytest.raises(KswapError, match="without a connection: go online; or pass a trained baseline as a second"):
         baseline_of(directory)
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (["--image", "{image}", "--out", "{dir}/a.jpg"], "is no PNG"),
+        (["--image", "{image}", "--out", "{dir}/a.jpg"], "must end in .png"),
         (["--image", "{image}x", "--out", "{dir}/a.png"], "there is no file"),
         (["--image", "{dir}/own.py", "--out", "{dir}/a.png"], "is not a picture that kswap reads"),
         (["--image", "{image}", "--out", "{dir}/no/a.png"], "cannot be written"),
         (["--image", "{image}", "--class", "3", "--out", "{dir}/a.png"], "there is no class 3"),
         (["--image", "{image}", "--input-size", "32", "--out", "{dir}/a.png"], "single position at 32x32"),
-        (["--image", "{image}", "--baseline", "--out", "{dir}/a.png"], "give a trained baseline as a second MODEL"),
+        (["--image", "{image}", "--baseline", "--out", "{dir}/a.png"], "pass a trained baseline as a second MODEL"),
         (["--image", "{image}"], "Missing option '--out'"),
     ],
 )

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from click.testing import CliRunner, Result
 from pictures_fixture import CLASSES, Flat, noise, png, zipped
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 import kswap
 from kswap.analysis.evaluation import evaluate
 from kswap.analysis.loaded_model import logits_of
+from kswap.analysis.untrained import untrained_reason
 from kswap.cli.main import main
 from kswap.data.images import ImageSet
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError, ModelError
+from kswap.progress import ProgressBar
 
 SMALL = Preprocessing((3, 16, 16))
 
@@ -97,9 +101,9 @@ def test_mistakes(archive: Path, tmp_path: Path) -> None:
         evaluate(Flat(), archive, batch=0, preprocessing=SMALL)
     with pytest.raises(DataError, match="limit must be at least 1"):
         evaluate(Flat(), archive, limit=0, preprocessing=SMALL)
-    with pytest.raises(DataError, match=r"Flat has 5 classes and .* has 3: give pictures of the classes"):
+    with pytest.raises(DataError, match=r"Flat has 5 classes and .* has 3: pass pictures of the classes"):
         evaluate(Flat(5), archive, preprocessing=SMALL)
-    with pytest.raises(ModelError, match=r"no classifier: it gives a tensor of shape \(24, 3, 16, 16\)"):
+    with pytest.raises(ModelError, match=r"not a classifier: it returns a tensor of shape \(24, 3, 16, 16\)"):
         evaluate(nn.Identity(), archive, preprocessing=SMALL)
     with pytest.raises(ModelError, match="unknown model 'no_such_model'"):
         evaluate("no_such_model", archive)
@@ -110,12 +114,94 @@ def test_mistakes(archive: Path, tmp_path: Path) -> None:
         evaluate(Flat(), data, preprocessing=SMALL)
 
 
+def test_workers_read_the_same_pictures_in_the_same_order(folder: Path, archive: Path) -> None:
+    for data in (folder, archive):
+        alone, helped = (
+            evaluate(Flat(), data, split="test", batch=5, workers=workers, preprocessing=SMALL) for workers in (0, 2)
+        )
+        assert alone.classes == helped.classes
+
+
+def test_a_damaged_picture_is_one_sentence_out_of_a_worker_too(folder: Path) -> None:
+    (folder / "test" / "green" / "5.png").write_bytes(b"junk")
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=r"green/5\.png is not a picture") as caught:
+            evaluate(Flat(), folder, split="test", workers=workers, preprocessing=SMALL)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    data = zipped(tmp_path / "z.zip", {f"{name}/1.png": png(noise(1, (70_000, 1))) for name in CLASSES})
+    with pytest.raises(DataError, match=r"blue/1\.png: a picture of 70,000 x 1 pixels is too narrow"):
+        evaluate(Flat(), data, preprocessing=Preprocessing((3, 1_000, 1_000)))
+
+
+@pytest.mark.filterwarnings("ignore:.*was never trained")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_global_state_changes(folder: Path, workers: int) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), Flat()).train()
+    model[0].eval()
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    evaluate(model, folder, split="test", workers=workers, preprocessing=SMALL, progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled()
+    assert [module.training for module in model] == [False, True, True]
+
+
+def test_modes_come_back_after_an_error(folder: Path) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), Flat(5)).train()
+    model[0].eval()
+    with pytest.raises(DataError, match="has 5 classes"):
+        evaluate(model, folder, split="test", preprocessing=SMALL)
+    assert [module.training for module in model] == [False, True]
+
+
+@pytest.mark.parametrize(("hflip", "expected"), [(False, [10, 10, 4]), (True, [5, 5, 5, 5, 2, 2])])
+def test_the_bar_moves_after_each_pass(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, hflip: bool, expected: list[float]
+) -> None:
+    events: list[float | str] = []
+    monkeypatch.setattr(ProgressBar, "advance", lambda self, steps=1, note="": events.append(steps))
+
+    class Watched(Flat):
+        def forward(self, x: Tensor) -> Tensor:
+            events.append("pass")
+            return super().forward(x)
+
+    evaluate(Watched(), archive, batch=10, hflip=hflip, preprocessing=SMALL)
+    assert events == [event for steps in expected for event in ("pass", steps)]
+
+
+def trained(model: nn.Module) -> nn.Module:
+    """After one small step."""
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-4)
+    model(torch.randn(4, 3, 64, 64)).square().sum().backward()
+    optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "convnext_atto"])
+def test_weights_that_were_never_trained_are_told_from_others(name: str) -> None:
+    """The second has no batch norms."""
+    model = kswap.convert(name, ch=16, device="cpu", seed=0).model
+    assert re.fullmatch(r"(\d+) of its \1 blocks have fresh weights", untrained_reason(model) or "")
+    assert untrained_reason(trained(model)) is None
+
+
+def test_a_model_without_blocks_is_known_by_its_norms() -> None:
+    model = timm.create_model("test_resnet")
+    assert untrained_reason(model) == "its norms have never seen a training batch"
+    assert untrained_reason(trained(model)) is None
+    assert untrained_reason(Flat()) is None
+
+
 def test_outputs_of_classifiers() -> None:
     logits = torch.zeros(2, 3)
     for output in (logits, (logits, None), [logits], {"logits": logits}, logits[:, :, None, None]):
         assert logits_of(output).shape == (2, 3)
     for wrong in ((), {}, None, torch.zeros(3), torch.zeros(2, 3, dtype=torch.int64)):
-        with pytest.raises(ModelError, match="is no classifier"):
+        with pytest.raises(ModelError, match="is not a classifier"):
             logits_of(wrong)
 
 
@@ -137,7 +223,8 @@ def test_a_saved_directory_is_evaluated_at_its_own_size(saved: Path, archive: Pa
     assert (data["images"], data["hflip"], data["split"]) == (24, True, "test")
     assert data["top1"] == sum(entry["correct"] for entry in data["classes"]) / 24
     assert "pictures: 32x32 RGB, resized by cubic, cropped to 0.875" in result.stderr
-    again = kswap.evaluate(kswap.load(saved), archive, hflip=True)
+    with pytest.warns(UserWarning, match="was never trained"):
+        again = kswap.evaluate(kswap.load(saved), archive, hflip=True)
     assert again.to_json()["classes"] == data["classes"]
 
 
@@ -159,6 +246,26 @@ def test_the_table_shows_every_class_and_options_change_the_pictures(saved: Path
     assert "64x64 RGB, resized by nearest (pixels repeated), divided by 255 (the papers' way" in result.stderr
     for name in (*CLASSES, "all"):
         assert f"\n{name} " in result.stdout
+
+
+def test_the_command_warns_of_fresh_weights_and_says_so_in_every_format(saved: Path, archive: Path) -> None:
+    found = {}
+    for format_ in ("json", "md", "csv"):
+        result = command("evaluate", str(saved), "--data", str(archive), "--device", "cpu", "--format", format_)
+        assert result.exit_code == 0, result.output
+        assert "was never trained: " in result.stderr
+        assert "its accuracy means nothing before training" in result.stderr
+        found[format_] = result.stdout
+    data = json.loads(found["json"])
+    assert data["untrained"].endswith("blocks have fresh weights")
+    counts = [str(entry["correct"]) for entry in data["classes"]]
+    rows = [line.split(",") for line in found["csv"].splitlines()]
+    assert [row[:3] for row in rows] == [
+        ["name", "images", "correct"],
+        *(list(row) for row in zip(CLASSES, "888", counts, strict=True)),
+    ]
+    assert "| blue | 8 |" in found["md"]
+    assert "**Never trained**" in found["md"]
 
 
 @pytest.mark.parametrize(
@@ -184,4 +291,4 @@ def test_a_directory_whose_classes_do_not_fit(saved: Path, tmp_path: Path) -> No
     result = command("evaluate", str(saved), "--data", str(data))
     assert result.exit_code == 2
     assert "has 3 classes and" in result.stderr
-    assert "has 2: give pictures of the classes that the model was trained for" in result.stderr
+    assert "has 2: pass pictures of the classes that the model was trained for" in result.stderr
