@@ -35,10 +35,11 @@ def variant_options(command: Command) -> Command:
             click.option("--input-size", metavar="SIZE", help="32 or 32,48; else that of the papers."),
             click.option(
                 "--skip-strides",
-                type=click.IntRange(min=0),
-                default=0,
+                type=click.IntRange(min=-1),
+                default=-1,
+                show_default=True,
                 metavar="N",
-                help="Stride 1 in the first N strided stages (3 in the papers, for 32x32).",
+                help="The authors' skip_stride_cnt: 3 for their 32x32 networks, -1 skips none.",
             ),
             click.option("--no-second-layer", is_flag=True, help="K alone: the 'no L' rows of the 2022 paper."),
             click.option("--relu", is_flag=True, help="ReLU for swish: the ReLU rows of the 2022 paper."),
@@ -57,7 +58,7 @@ def _variant(name: str, options: dict[str, Any]) -> Variant:
         ch=options["ch"] or 0,
         num_classes=options["num_classes"],
         input_size=parse_size(options["input_size"]) or (),
-        skip_strides=options["skip_strides"],
+        skip_stride_cnt=options["skip_strides"],
         second_layer=not options["no_second_layer"],
         relu=options["relu"],
     )

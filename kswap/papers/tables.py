@@ -33,7 +33,7 @@ class PublishedRow:
     ch: int | None = None
     classes: int = 1000
     side: int = 224
-    skip_strides: int = 0
+    skip_stride_cnt: int = -1
     second_layer: bool = True
     relu: bool = False
     passes: int = 1
@@ -62,6 +62,11 @@ class PublishedRow:
         return recipe(str(self.recipe))
 
     @property
+    def skip_strides(self) -> int:
+        """How many strided stages have stride 1 (0 for a single layer)."""
+        return self.recipe_of.strides_skipped(self.skip_stride_cnt) if self.recipe else 0
+
+    @property
     def variant(self) -> Variant:
         """The network of a row that has one and is no baseline."""
         return Variant(
@@ -70,7 +75,7 @@ class PublishedRow:
             ch=self.ch or 0,
             num_classes=self.classes,
             input_size=(self.side, self.side),
-            skip_strides=self.skip_strides,
+            skip_stride_cnt=self.skip_stride_cnt,
             second_layer=self.second_layer,
             relu=self.relu,
         )
@@ -180,7 +185,9 @@ def figures_of(row: PublishedRow) -> Figures:
         counts = count_plan(row.variant.plan())
     else:
         size = (row.side, row.side)
-        counts = plan(row.recipe_of.source, input_size=size, num_classes=row.classes).before
+        counts = plan(
+            row.recipe_of.source, input_size=size, num_classes=row.classes, skip_strides=row.skip_strides
+        ).before
     return Figures(counts.trainable_params, counts.operations // 2)
 
 

@@ -2,7 +2,7 @@
 
 ``papers/NAME`` is a model wherever kswap takes one::
 
-    kswap.convert("papers/efficientnet_b0", ch=16, rules="kefficientnet", num_classes=10)
+    kswap.convert("papers/efficientnet_b0", ch=16, top_activation="identity", num_classes=10)
 
 They differ from timm's networks of the same names in padding, epsilon, momentum, heads and numbers of filters.
 The converted networks of the papers are made by recipe: see :mod:`kswap.papers.recipes`.

@@ -10,7 +10,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from kswap.zoo.init import fan_out_normal_
-from kswap.zoo.network import AuthorsNames, PaperNetwork, StridePad, batch_norm
+from kswap.zoo.network import AuthorsNames, PaperNetwork, StridePad, activation_named, batch_norm
 
 # Kernel, repeats, filters, expansion, stride: stage by stage, before scaling.
 _STAGES = (
@@ -112,15 +112,21 @@ class EfficientNet(PaperNetwork):
     """EfficientNet ``B{size}`` of Keras: padding as TensorFlow's "same", epsilon 1e-3, momentum 0.99.
 
     Drop-connect grows as ``0.2 * b / sum(repeats)``, with the repeats before depth scaling, as in the authors'
-    code: it exceeds 0.2 from B1 on. In their converted network no activation follows the top convolution:
-    preset ``kefficientnet``.
+    code: it exceeds 0.2 from B1 on.
 
-    With ``skip_strides=3``, as for 32x32 inputs in the papers, the stem keeps its padding of (0, 1): the maps
-    are 31x31, 16x16 and 8x8, as in the published computations. (The networks that the authors trained at that
-    size were built without an input size, and their maps are 31, 15 and 7.)
+    With the first three strides skipped, as for 32x32 inputs in the papers, the stem keeps its padding of (0, 1):
+    the maps are 31x31, 16x16 and 8x8, as in the published computations. (The networks that the authors trained at
+    that size were built without an input size, and their maps are 31, 15 and 7.)
+
+    Args:
+        size: which of B0 to B7, 0 to 7.
+        num_classes: outputs of the classifier.
+        in_chans: input channels.
+        top_activation: activation after the top convolution. The baseline has swish; the authors' kEffNet has none
+            (``"identity"``), whether or not its top convolution is replaced.
     """
 
-    def __init__(self, size: int = 0, num_classes: int = 1000, in_chans: int = 3) -> None:
+    def __init__(self, size: int = 0, num_classes: int = 1000, in_chans: int = 3, top_activation: str = "silu") -> None:
         width, depth, drop_rate, input_size = _SCALES[size]
         super().__init__(num_classes, in_chans, scaled_filters(1280, width), input_size)
         stem = scaled_filters(32, width)
@@ -142,7 +148,7 @@ class EfficientNet(PaperNetwork):
         self.blocks = nn.Sequential(blocks)
         self.head_conv = nn.Conv2d(inputs, self.num_features, 1, bias=False)
         self.head_norm = batch_norm(self.num_features)
-        self.head_act = nn.SiLU()
+        self.head_act = activation_named(top_activation)()
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.head_drop = nn.Dropout(drop_rate)
         self.classifier = nn.Linear(self.num_features, num_classes)

@@ -146,10 +146,15 @@ _AUTHORS: dict[type[nn.Module], tuple[str | None, ...]] = {
 }
 
 
+# Pointwise convolutions that the authors' code never replaces. The preset kinception-v3 keeps the same ones.
+NEVER_REPLACED = ("mixed0.branch3x3dbl_1", "mixed2.branch3x3dbl_1", "mixed2.branch_pool")
+
+
 class InceptionV3(PaperNetwork):
     """Inception V3 of Keras: norms without a scale and with epsilon 1e-3, no auxiliary head, no dropout.
 
-    The authors never replace three of its pointwise convolutions: preset ``kinception-v3``.
+    The authors' converted network is this one with the preset ``kinception-v3``, which keeps three pointwise
+    convolutions dense (:data:`NEVER_REPLACED`).
     """
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3) -> None:
@@ -186,20 +191,28 @@ class InceptionV3(PaperNetwork):
         return features
 
     def authors_names(self, converted: bool) -> AuthorsNames:
-        """All convolutions of the baseline, and a few of the converted network, are only counted there."""
-        layers, blocks = {"classifier": "predictions"}, {}
-        counted = 0
+        """All convolutions of the baseline, and a few of the converted network, are only numbered there.
+
+        In the converted network the names of pointwise convolutions depend on the scheme; those of the others, and
+        of :data:`NEVER_REPLACED`, do not.
+        """
+        layers: dict[str, str] = {"classifier": "predictions"}
+        blocks: dict[str, tuple[str, str | None]] = {}
+        numbered = 0
         named = self._named_there() if converted else {}
         for name, module in self.named_modules():
             if not isinstance(module, ConvNorm):
                 continue
-            if named.get(name):
-                blocks[f"{name}.conv"] = (str(named[name]), f"{name}.norm")
-            else:
-                suffix = f"_{counted}" if counted else ""
+            base = named.get(name)
+            if base is None:
+                suffix = f"_{numbered}" if numbered else ""
                 layers |= {f"{name}.conv": f"conv2d{suffix}", f"{name}.norm": f"batch_normalization{suffix}"}
-                counted += 1
-        return AuthorsNames(layers, {ours: (base, norm) for ours, (base, norm) in blocks.items()})
+                numbered += 1
+            elif module.conv.kernel_size == (1, 1) and name not in NEVER_REPLACED:
+                blocks[f"{name}.conv"] = (base, f"{name}.norm")
+            else:
+                layers |= {f"{name}.conv": f"{base}_conv", f"{name}.norm": f"{base}_bn"}
+        return AuthorsNames(layers, blocks)
 
     def _named_there(self) -> dict[str, str]:
         """The convolutions that have a name in the authors' converted network."""

@@ -85,30 +85,37 @@ class PaperNetwork(nn.Module):
 
 
 class StridePad(nn.Module):
-    """Zeros around the input of a strided convolution, such that it pads as TensorFlow's "same" does.
+    """Zeros around the input of a convolution with stride 2, as TensorFlow's padding "same" puts them.
 
-    An even side gets ``kernel // 2 - 1`` zeros in front and ``kernel // 2`` behind, an odd one ``kernel // 2`` on
-    both ends. With ``size_known=False`` every side is taken for even, as Keras does where a network is built
+    An even side gets ``kernel // 2 - 1`` zeros before it and ``kernel // 2`` after it, an odd one ``kernel // 2`` on
+    both ends. With ``size_known=False`` every side is taken to be even, as Keras does where a network is built
     without an input size.
+
+    A convolution whose stride is skipped is "same" with stride 1: called with ``stride=1``, every side gets
+    ``kernel // 2`` zeros on both ends, and the convolution keeps the size of the map.
 
     >>> import torch
     >>> [tuple(StridePad(3)(torch.zeros(1, 1, side, side)).shape[2:]) for side in (8, 7)]
     [(9, 9), (9, 9)]
+    >>> tuple(StridePad(3)(torch.zeros(1, 1, 8, 8), stride=1).shape[2:])
+    (10, 10)
     """
 
     def __init__(self, kernel: int, size_known: bool = True) -> None:
         super().__init__()
-        self.behind = kernel // 2
+        self.after = kernel // 2
         self.size_known = size_known
 
-    def forward(self, x: Tensor) -> Tensor:
-        in_front = self.behind - 1
-        top = in_front + x.shape[-2] % 2 if self.size_known else in_front
-        left = in_front + x.shape[-1] % 2 if self.size_known else in_front
-        return F.pad(x, [left, self.behind, top, self.behind])
+    def forward(self, x: Tensor, stride: int = 2) -> Tensor:
+        if stride == 1:
+            return F.pad(x, [self.after] * 4)
+        before = self.after - 1
+        top = before + x.shape[-2] % 2 if self.size_known else before
+        left = before + x.shape[-1] % 2 if self.size_known else before
+        return F.pad(x, [left, self.after, top, self.after])
 
     def extra_repr(self) -> str:
-        return f"{2 * self.behind + 1}, size_known={self.size_known}"
+        return f"{2 * self.after + 1}, size_known={self.size_known}"
 
 
 class CenteredBatchNorm2d(nn.BatchNorm2d):

@@ -38,7 +38,7 @@ def built(graph: str) -> nn.Module:
         int(ch.removesuffix("ch")),
         num_classes=10,
         input_size=(int(side), int(side)),
-        skip_strides=3 if skip == "skip3" else 0,
+        skip_stride_cnt=int(skip.removeprefix("skip")),
         second_layer="noL" not in variant,
     )
     return wanted.convert().model
