@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kswap.converted import Conversion
     from kswap.errors import KswapError
     from kswap.inference.optimize import optimize_for_inference
+    from kswap.inference.record import optimization_of
     from kswap.inference.store import load_optimized
     from kswap.loading import load
     from kswap.planner import LayerPlan, Plan, plan_layer
@@ -38,6 +39,7 @@ _HOMES = {
     "evaluate": "kswap.analysis.evaluation",
     "bench": "kswap.benchmarks.run",
     "load_optimized": "kswap.inference.store",
+    "optimization_of": "kswap.inference.record",
     "optimize_for_inference": "kswap.inference.optimize",
     "optimize_for_training": "kswap.training.optimize",
     "KswapError": "kswap.errors",
@@ -61,6 +63,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_optimized",
+    "optimization_of",
     "optimize_for_inference",
     "optimize_for_training",
     "plan",

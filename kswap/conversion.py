@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._pytree import tree_map
 
 from kswap.converted import Conversion
 from kswap.errors import PlanError
+from kswap.graph.call import Call, Example
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.initialisers import Initialiser, initialiser_of
-from kswap.graph.observe import Observation, output_shapes
+from kswap.graph.modes import evaluating
+from kswap.graph.observe import Observation, is_shape, output_shapes
 from kswap.graph.optimizer import check_optimizer, follow_
-from kswap.graph.splice import splice_
+from kswap.graph.splice import Replacement, splice_, undo_
+from kswap.graph.verify import check_run
 from kswap.loading import original_model
 from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
 from kswap.planner.sites import LAYER_KINDS
-from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
+from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of, without
 from kswap.report.report import report_of
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
-from kswap.sources.inputs import Inputs, inputs_for
+from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
 
 
@@ -35,7 +38,7 @@ def plan(
     ch: int = 16,
     scheme: str = "v2",
     rules: RuleSpec = None,
-    example_input: Tensor | Inputs | None = None,
+    example_input: Example | None = None,
     input_size: tuple[int, ...] | None = None,
     skip_strides: int = 0,
     linear: bool = False,
@@ -47,7 +50,9 @@ def plan(
 
     ``model`` is a module or a name; ``model_kwargs`` go to the builder of a named model. ``ch`` (channels
     per group) and ``scheme`` are the defaults that ``rules`` may change: a preset's name, a TOML file, or a
-    dict. ``example_input`` is what the model is called with (its first sample is used); without it, zeros of
+    dict. ``example_input`` is what the model is called with, unchanged: a tensor, a tuple of positional arguments
+    or a dict of keyword arguments, nested or not. Counts are per sample where the first dimension of all outputs is
+    the batch, and otherwise for the whole call, which a note says. Without it, zeros of
     ``input_size``, which is (height, width) or (channels, height, width), or of the model's own input size.
     ``skip_strides`` turns the first N strided stages of the network to stride 1, as the papers do for 32x32 images.
     ``kind`` is the kind of block, ``"grouped"`` or ``"low-rank"``, the latter with ``rank`` channels in the middle,
@@ -61,12 +66,12 @@ def plan(
     """
     settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank)
     source, base = original_model(model, model_kwargs, meta=True)
-    edits = edits_of(base, source.title, settings, skip_strides, inputs_for(base, source, example_input))
+    edits = edits_of(base, source.title, settings, skip_strides, call_for(base, source, example_input))
     if edits and not isinstance(model, str):
         base = meta_clone(base)
     apply_edits_(base, edits)
-    inputs = inputs_for(base, source, example_input, input_size)
-    return plan_of(base, source.title, settings, inputs, run_of(base, source.title, inputs, settings.kinds), edits)
+    call = call_for(base, source, example_input, input_size)
+    return plan_of(base, source.title, settings, call, run_of(base, source.title, call, settings.kinds), edits)
 
 
 def convert(
@@ -75,7 +80,7 @@ def convert(
     scheme: str = "v2",
     rules: RuleSpec = None,
     plan: Plan | None = None,
-    example_input: Tensor | Inputs | None = None,
+    example_input: Example | None = None,
     device: str | torch.device | None = None,
     seed: int | None = None,
     pretrained: bool = False,
@@ -114,21 +119,19 @@ def convert(
         source, original = original_model(model, model_kwargs, pretrained=pretrained)
         converted = original if named else full_clone(original)
         base_hash = structure_hash(converted)
-        own_inputs = inputs_for(converted, source, example_input)
-        edits = plan.edits if plan else edits_of(converted, source.title, settings, skip_strides, own_inputs)
+        own_call = call_for(converted, source, example_input)
+        edits = plan.edits if plan else edits_of(converted, source.title, settings, skip_strides, own_call)
         apply_edits_(converted, edits)
-        inputs = inputs_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
-        run = run_of(converted, source.title, inputs, LAYER_KINDS if plan else settings.kinds)
-        made = plan or plan_of(converted, source.title, settings, inputs, run, edits)
-        for done in splice_(converted, made):
-            initialiser.initialise(done)
+        call = call_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
+        run = run_of(converted, source.title, call, LAYER_KINDS if plan else settings.kinds)
+        made = plan or plan_of(converted, source.title, settings, call, run, edits)
+        made = _spliced(converted, made, initialiser, call, run.observation, replay=plan is not None)
     converted.to(target)
-    _check_outputs(converted, inputs, run.observation, target)
     _check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)
     report = report_of(made, drop_in=type(converted) is type(original), notes=run.notes)
-    return Conversion(converted, made, report, source, base_hash, inputs=len(inputs))
+    return Conversion(converted, made, report, source, base_hash, call=call.to("meta"))
 
 
 def create_model(
@@ -180,31 +183,54 @@ def _seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
-def _check_outputs(model: nn.Module, inputs: Inputs, observation: Observation, device: torch.device) -> None:
-    """Run the converted model once in eval mode; its outputs must have the original's shapes."""
+def _spliced(
+    model: nn.Module, planned: Plan, initialiser: Initialiser, call: Call, observation: Observation, replay: bool
+) -> Plan:
+    """Replace, initialise and check ``model`` in place; returns the plan that holds for it.
+
+    Sites whose layer is called past the registered modules are kept, unless the plan is a ``replay``: then
+    :class:`PlanError` says which they are.
+    """
+    replacements = splice_(model, planned)
+    for done in replacements:
+        initialiser.initialise(done)
+    wrong = _check_outputs(model, replacements, call, observation)
+    if not wrong:
+        return planned
+    if replay:
+        name, reason = next(iter(wrong.items()))
+        raise PlanError(f"the plan does not fit this model: '{name}' cannot be replaced: {reason}; keep it in the plan")
+    undo_(model, replacements)
+    return _spliced(model, without(planned, wrong), initialiser, call, observation, replay)
+
+
+def _check_outputs(
+    model: nn.Module, replacements: Sequence[Replacement], call: Call, observation: Observation
+) -> dict[str, str]:
+    """Run the converted model once in eval mode; its outputs must have the original's shapes.
+
+    Returns the sites whose block did not run, or whose replaced layer still did, with the reason.
+    """
     if is_on_meta(model):
-        return
-    mode = model.training
-    moved = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, inputs)
-    with torch.no_grad():
-        found = output_shapes(model.eval()(*moved))
-    model.train(mode)
+        return {}
+    device = next(iter(model.parameters())).device
+    moved = call.to(device)
+    with torch.no_grad(), evaluating(model):
+        output, wrong = check_run(replacements, lambda: moved.on(model))
+    found = output_shapes(output)
     if observation.real:  # a detector finds other boxes with other weights, of the same kind
         alike = _without_counts(found) == _without_counts(observation.outputs)
     else:
         alike = found == observation.outputs
-    if not alike:
+    if not wrong and not alike:
         raise PlanError(
             f"the converted model returns {found}, the original returned {observation.outputs}: it is not converted"
         )
+    return wrong
 
 
 def _without_counts(shapes: Any) -> Any:
     """Output shapes without their first dimension, in the structure of the output."""
-
-    def is_shape(value: Any) -> bool:
-        return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
-
     return tree_map(lambda shape: shape[1:] if is_shape(shape) else shape, shapes, is_leaf=is_shape)
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from torch import fx, nn
 
+from kswap.graph.call import Call
 from kswap.graph.tracer import graph_module
 from kswap.planner.plan import Plan
 from kswap.report.report import Report
@@ -20,7 +22,8 @@ class Conversion:
     """A converted model with its plan and report.
 
     ``model`` is of the same class as the original and has its methods. ``source`` says where the original
-    came from, ``base_hash`` is the hash of the structure of its state.
+    came from, ``base_hash`` is the hash of the structure of its state. ``call`` is how the model was called, with
+    empty tensors.
     """
 
     model: nn.Module
@@ -28,7 +31,7 @@ class Conversion:
     report: Report
     source: Source
     base_hash: str
-    inputs: int = field(default=1, repr=False)
+    call: Call = field(default_factory=lambda: Call((torch.empty(1, device="meta"),)), repr=False, compare=False)
 
     @cached_property
     def graph_module(self) -> fx.GraphModule:
@@ -36,8 +39,10 @@ class Conversion:
 
         Raises :class:`kswap.graph.tracer.TraceError` where torch.fx cannot trace the model.
         """
-        return graph_module(self.model, self.inputs)
+        return graph_module(self.model, self.call)
 
     def save(self, directory: str | Path, force: bool = False) -> Path:
         """Write weights, plan and reports into ``directory``; see :func:`kswap.saved.directory.save`."""
-        return save(self.model, self.plan, self.report, self.source, self.base_hash, directory, force=force)
+        return save(
+            self.model, self.plan, self.report, self.source, self.base_hash, self.call.to_json(), directory, force=force
+        )

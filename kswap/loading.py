@@ -10,6 +10,7 @@ from torch import nn
 
 from kswap.converted import Conversion
 from kswap.errors import KswapError, ModelError, SavedError
+from kswap.graph.call import Call
 from kswap.graph.clone import full_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.splice import splice_
@@ -49,6 +50,7 @@ def load(
             f"{root} was converted from another {source.title} than this one: its layers differ "
             f"(saved with {versions_text(saved)}); build the same model, or convert again"
         )
+    call = _call_of(root, saved, plan)
     converted = _replay(base, plan, root)
     dtype = getattr(torch, str(saved.get("dtype")), None)
     if isinstance(dtype, torch.dtype):
@@ -57,7 +59,7 @@ def load(
     frozen = set(saved.get("frozen", ()))
     for name, parameter in converted.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    return Conversion(converted.to(target).eval(), plan, report, source, base_hash)
+    return Conversion(converted.to(target).eval(), plan, report, source, base_hash, call)
 
 
 def original_model(
@@ -117,6 +119,16 @@ def _base(root: Path, source: Source, model: nn.Module | None, trust_source: boo
         return build(source)
     except ModelError as error:
         raise SavedError(f"the original of {root} cannot be built: {error}") from error
+
+
+def _call_of(root: Path, saved: dict[str, Any], plan: Plan) -> Call:
+    """How the model was called; directories of kswap 0.1.0 do not say, and mean one tensor."""
+    if "inputs" not in saved:
+        return Call((torch.empty(1, *plan.input_size, device="meta"),))
+    try:
+        return Call.from_json(saved["inputs"])
+    except ModelError as error:
+        raise SavedError(f"the plan in {root} is damaged: {error}") from error
 
 
 def _replay(base: nn.Module, plan: Plan, root: Path) -> nn.Module:

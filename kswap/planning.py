@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from kswap.errors import ModelError, PlanError, first_line
+from kswap.graph.call import Call
+from kswap.graph.clone import meta_clone
 from kswap.graph.edits import activation_edits, stride_edits
 from kswap.graph.match import find_sites
-from kswap.graph.observe import Observation, observe
+from kswap.graph.observe import Observation, is_shape, observe, real_clone
+from kswap.graph.splice import splice_
 from kswap.graph.tracer import Trace, trace
+from kswap.graph.verify import check_run, holds_unregistered_modules
 from kswap.nn.pointwise import kind_of
 from kswap.planner.edits import Edit, describe
 from kswap.planner.kinds import check_kind, plan_block
@@ -22,7 +28,6 @@ from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.plan import Counts, Plan, SitePlan, too_narrow
 from kswap.planner.sites import Site
 from kswap.rules import RuleSet, decide, load_rules, unused
-from kswap.sources.inputs import Inputs
 from kswap.zoo.paper_variants import twin_notes
 
 RuleSpec = str | Path | RuleSet | dict[str, Any] | None
@@ -83,7 +88,7 @@ class Run:
         return tuple(notes)
 
 
-def run_of(model: nn.Module, title: str, inputs: Inputs, kinds: Collection[str] = ("conv",)) -> Run:
+def run_of(model: nn.Module, title: str, call: Call, kinds: Collection[str] = ("conv",)) -> Run:
     """Run a clone of ``model``, which has layers of these ``kinds``, without weights, and trace it.
 
     Raises :class:`PlanError` where there is nothing to look for, :class:`ModelError` where it does not run.
@@ -94,12 +99,10 @@ def run_of(model: nn.Module, title: str, inputs: Inputs, kinds: Collection[str] 
         layers = "1 Linear layer" if linear == 1 else f"{linear} Linear layers"
         hint = f", but for {layers} with --linear (linear=True)" if linear else ""
         raise PlanError(f"{title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace{hint}")
-    return Run(_observe(model, title, inputs), trace(model, len(inputs)))
+    return Run(_observe(model, title, call), trace(model, call))
 
 
-def edits_of(
-    model: nn.Module, title: str, settings: PlanSettings, skip_strides: int, inputs: Inputs
-) -> tuple[Edit, ...]:
+def edits_of(model: nn.Module, title: str, settings: PlanSettings, skip_strides: int, call: Call) -> tuple[Edit, ...]:
     """What is changed in the original first: strides (stages are seen on ``inputs``), and activations by rule."""
     swap = settings.rules.swap_activations
     activations = activation_edits(model, swap)
@@ -107,18 +110,20 @@ def edits_of(
         raise PlanError(f"{title} has no activation of the class {', '.join(swap)} that swap_activations names")
     if skip_strides == 0:
         return activations
-    return (*stride_edits(model, _observe(model, title, inputs), skip_strides), *activations)
+    return (*stride_edits(model, _observe(model, title, call), skip_strides), *activations)
 
 
 def plan_of(
-    model: nn.Module, title: str, settings: PlanSettings, inputs: Inputs, run: Run, edits: tuple[Edit, ...]
+    model: nn.Module, title: str, settings: PlanSettings, call: Call, run: Run, edits: tuple[Edit, ...]
 ) -> Plan:
     """The plan of ``model``, on which ``edits`` are made already.
 
     Raises :class:`PlanError` when no site would be replaced, with the reason.
     """
     rules = settings.rules
-    sites = find_sites(model, run.trace.graph, run.observation, settings.kinds)
+    found = find_sites(model, run.trace.graph, run.observation, settings.kinds)
+    samples = _samples(found, run.observation, call)
+    sites = tuple(site.per_sample(samples) for site in found)
     parameters = list(model.parameters())
     made = Plan(
         model=title,
@@ -126,27 +131,83 @@ def plan_of(
         ch=rules.defaults.ch or settings.block.ch,
         kind=rules.defaults.kind or settings.block.kind,
         rules=rules.name,
-        input_size=tuple(inputs[0].shape[1:]) if isinstance(inputs[0], Tensor) else (),
+        input_size=call.sample_shape,
         sites=tuple(_plan_site(site, settings) for site in sites),
         before=Counts(
             params=sum(p.numel() for p in parameters),
             trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
-            macs=run.observation.total.macs,
-            operations=run.observation.total.operations + _softmax_operations(run.observation.outputs),
+            macs=run.observation.total.macs // samples,
+            operations=(run.observation.total.operations + _softmax_operations(run.observation.outputs)) // samples,
         ),
-        notes=(*describe(edits), *unused(rules, sites), *twin_notes(title)),
+        notes=(*describe(edits), *unused(rules, sites), *twin_notes(title), *_counted_for(samples, call)),
         edits=edits,
     )
+    return _without_bypassed(model, check_replaces(made), call, run)
+
+
+def _samples(sites: Sequence[Site], observation: Observation, call: Call) -> int:
+    """How many samples ``call`` holds, where counts per sample make sense; otherwise 1.
+
+    They do where every output has as many first elements as the first tensor of the call, and every count is a
+    multiple of that number.
+    """
+    first = call.tensors[0]
+    samples = first.shape[0] if first.ndim > 1 else 1
+    shapes = [leaf for leaf in tree_leaves(observation.outputs, is_leaf=is_shape) if is_shape(leaf)]
+    batched = all(len(shape) > 0 and shape[0] == samples for shape in shapes)
+    counts = (observation.total.macs, observation.total.operations, *(site.positions for site in sites))
+    followers = (part.operations for site in sites for part in (site.norm, site.activation) if part is not None)
+    even = samples > 0 and all(count % samples == 0 for count in (*counts, *followers))
+    return samples if batched and even else 1
+
+
+def _counted_for(samples: int, call: Call) -> tuple[str, ...]:
+    """What a reader should know of the counts, where they are not for one sample of a plain batch."""
+    if samples > 1 or all(tensor.ndim < 2 or tensor.shape[0] == 1 for tensor in call.tensors):
+        return ()
+    shapes = ", ".join("x".join(map(str, tensor.shape)) or "scalar" for tensor in call.tensors)
+    return (f"MACs and computations are for one call with inputs of shape {shapes}",)
+
+
+def check_replaces(made: Plan) -> Plan:
+    """``made``, if it replaces anything; otherwise :class:`PlanError` says why it does not."""
     if not made.replaced:
         raise PlanError(_nothing(made))
     return made
 
 
-def _observe(model: nn.Module, title: str, inputs: Inputs) -> Observation:
+def without(made: Plan, wrong: Mapping[str, str]) -> Plan:
+    """``made`` with the sites of ``wrong`` kept, for their reasons. Raises :class:`PlanError` when none is left."""
+    fewer = made.keep(wrong)
+    if not fewer.replaced:
+        name, reason = next(iter(wrong.items()))
+        count = len(made.sites)
+        raise PlanError(f"none of the {count} pointwise convolutions can be replaced; the first: {name}, {reason}")
+    return fewer
+
+
+def _without_bypassed(model: nn.Module, made: Plan, call: Call, run: Run) -> Plan:
+    """``made`` without the sites whose layer the model also calls past its registered modules.
+
+    Found by a trial on a clone, which only a model that holds such references needs.
+    """
+    if not holds_unregistered_modules(model):
+        return made
+    clone = real_clone(model) if run.observation.real else meta_clone(model)
+    device = "cpu" if run.observation.real else "meta"
+    if clone is None:
+        return made
+    moved = call.to(device)
+    with torch.no_grad():
+        _, wrong = check_run(splice_(clone, made), lambda: moved.on(clone))
+    return _without_bypassed(model, without(made, wrong), call, run) if wrong else made
+
+
+def _observe(model: nn.Module, title: str, call: Call) -> Observation:
     try:
-        return observe(model, inputs)
+        return observe(model, call)
     except Exception as error:
-        shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
+        shapes = ", ".join(str(tuple(x.shape)) for x in call.tensors)
         raise ModelError(
             f"{title} does not run on an input of shape {shapes} "
             f"({first_line(error)}): pass an example_input or --input-size that fits"

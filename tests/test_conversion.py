@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kswap
+from kswap.graph.call import Call
 from kswap.graph.match import find_sites
 from kswap.graph.observe import observe
 from kswap.graph.tracer import TraceError, graph_module, trace
 from kswap.nn import Absorbed, GroupedPointwise, Interleave, PointwiseBlock
 from kswap.planner import Plan
 
+IMAGE = Call((torch.zeros(1, 3, 64, 64),))
 SMALL = "mobilenetv3_small_050"
 
 
@@ -104,7 +106,7 @@ def test_graph_shares_parameters_and_gives_the_same_numbers(b0: kswap.Conversion
 def test_modes_switch_drop_path_dropout_and_norms(b0: kswap.Conversion) -> None:
     """In training two passes differ and move the norms; in eval they are equal. Model and graph alike."""
     x = torch.randn(4, 3, 64, 64)
-    for forward in (copy.deepcopy(b0.model), graph_module(copy.deepcopy(b0.model))):
+    for forward in (copy.deepcopy(b0.model), graph_module(copy.deepcopy(b0.model), b0.call)):
         assert sum(type(m).__name__ == "DropPath" for m in forward.modules()) >= 9
         forward.train()
         before = {k: v.clone() for k, v in forward.state_dict().items() if "running_mean" in k}
@@ -119,7 +121,7 @@ def test_modes_switch_drop_path_dropout_and_norms(b0: kswap.Conversion) -> None:
 
 def test_a_graph_traced_in_either_mode_is_the_same() -> None:
     model = timm.create_model(SMALL, drop_path_rate=0.2, drop_rate=0.3)
-    nodes = [[n.format_node() for n in trace(m).graph.nodes] for m in (model.train(), model.eval())]
+    nodes = [[n.format_node() for n in trace(m, IMAGE).graph.nodes] for m in (model.train(), model.eval())]
     assert nodes[0] == nodes[1]
 
 
@@ -197,7 +199,7 @@ def test_recorded_run_finds_what_fx_finds() -> None:
     for name in (SMALL, "resnet26d", "ghostnet_100", "regnety_002"):
         model = timm.create_model(name)
         observation = observe(model, (torch.zeros(1, 3, 64, 64),))
-        graph = trace(model).graph
+        graph = trace(model, IMAGE).graph
         assert graph is not None
         assert find_sites(model, None, observation) == find_sites(model, graph, observation)
 

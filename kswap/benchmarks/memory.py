@@ -69,7 +69,7 @@ def _built(subject: Subject, request: Mapping[str, Any]) -> tuple[nn.Module, tup
     model = pair.original if request["side"] == "original" else pair.converted
     forms: Mapping[str, str] = request["forms"]
     target, threads = str(request["target"]), request["threads"]
-    return optimize_for_inference(model, inputs, target, autotune=False, threads=threads, forms=forms), inputs
+    return optimize_for_inference(model, inputs, target, autotune=False, threads=threads, implementations=forms), inputs
 
 
 def _warm_up(target: str) -> None:

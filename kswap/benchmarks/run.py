@@ -22,7 +22,7 @@ from kswap.benchmarks.worker import ask
 from kswap.conversion import plan
 from kswap.errors import DeployError, KswapError
 from kswap.inference.optimize import optimize_for_inference
-from kswap.inference.record import Optimization
+from kswap.inference.record import optimization_of
 from kswap.malloc import keeping_memory
 from kswap.runtimes import targets as runtimes
 from kswap.runtimes.prepared import slices_of, torch_threads
@@ -309,9 +309,7 @@ def _optimised(request: Request, model: nn.Module, step: _Step, inputs: tuple[Te
 
 def _forms_of(model: nn.Module) -> dict[str, str]:
     """What :func:`optimize_for_inference` chose for each block."""
-    record = model.optimization
-    assert isinstance(record, Optimization)
-    return record.forms
+    return {name: str(id_) for name, id_ in optimization_of(model).implementations.items()}
 
 
 def _run(

@@ -62,23 +62,23 @@ def export(
 
         from kswap.loading import load
         from kswap.runtimes.export import check_export, export_model, suffix_of
-        from kswap.sources.inputs import inputs_for
+        from kswap.sources.inputs import call_for
 
         conversion = load(directory, device="cpu", trust_source=trust_source)
         path = check_export(to, out or f"{Path(directory).resolve().name}{suffix_of(to)}", force)
         model = conversion.model
         shape = conversion.plan.input_size
         if size is not None:
-            shape = tuple(inputs_for(model, conversion.source, size=size)[0].shape[1:])
+            shape = call_for(model, conversion.source, size=size).sample_shape
         inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
     if not as_is:
         from kswap.inference.optimize import optimize_for_inference
-        from kswap.inference.store import forms_noted
+        from kswap.inference.store import recorded_implementations
 
         target = _TARGETS[to]
-        forms = forms_noted(directory, target, inputs[0].shape) if autotune else None
+        found = recorded_implementations(directory, target, inputs[0].shape) if autotune else None
         with status("choosing the form of each block"):
-            model = optimize_for_inference(model, inputs, target, autotune, threads, forms)
+            model = optimize_for_inference(model, inputs, target, autotune, threads, found)
     with status(f"writing {path.name}"):
         exported = export_model(model, inputs, to, path, force=force)
     compact = sum(parameter.numel() for parameter in conversion.model.parameters())

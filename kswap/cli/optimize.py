@@ -75,13 +75,17 @@ def _show(made: Optimized, directory: Path) -> None:
     done, out = made.optimization, console()
     table = Table(box=None, pad_edge=False)
     table.add_column("block", overflow="fold")
-    table.add_column("form")
+    table.add_column("implementation")
     for label in ("parameters", "stored", *(("ms", "ms dense") if done.autotuned else ())):
         table.add_column(label, justify="right")
     for layer in done.layers:
-        times = [layer.seconds.get(layer.form), next(iter(layer.seconds.values()), None)] if done.autotuned else []
+        times = (
+            [layer.seconds.get(layer.implementation), next(iter(layer.seconds.values()), None)]
+            if done.autotuned
+            else []
+        )
         numbers = [f"{layer.params_before:,}", f"{layer.params_after:,}", *(_milliseconds(t) for t in times)]
-        table.add_row(escape(layer.name), layer.form, *numbers, style="dim" if layer.is_dense else None)
+        table.add_row(escape(layer.name), str(layer.implementation), *numbers, style="dim" if layer.is_dense else None)
     out.print(table)
     shape = "x".join(str(n) for n in done.input_shape)
     how = "measured" if done.autotuned else "estimated"

@@ -1,16 +1,18 @@
-"""Progress on standard error."""
+"""Loops of commands with a progress bar."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def tracked(items: Sequence[T], what: str) -> Iterable[T]:
-    """``items`` one after the other, with a bar called ``what`` that goes when they are done."""
-    from rich.console import Console
-    from rich.progress import track
+def tracked(items: Sequence[T], label: str) -> Iterator[T]:
+    """``items`` one after the other, with a progress bar on standard error."""
+    from kswap.progress import progress_bar
 
-    return track(items, what, console=Console(stderr=True), transient=True)
+    with progress_bar(label, total=len(items)) as bar:
+        for item in items:
+            yield item
+            bar.advance()

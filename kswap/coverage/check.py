@@ -30,7 +30,7 @@ from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
 from kswap.planning import PlanSettings, Run, plan_of, run_of
 from kswap.sources.builders import build
-from kswap.sources.inputs import input_size_of, inputs_for
+from kswap.sources.inputs import call_for, input_size_of
 from kswap.sources.source import Source, parse_source
 
 # Larger models are converted and run, but not written to disk and read again.
@@ -64,12 +64,12 @@ def check(name: str, ch: int = 16) -> SweepRow:
             source = parse_source(name)
             empty = build(source, meta=True).eval()
         own = input_size_of(empty, source)
-        inputs = inputs_for(empty, source)
+        call = call_for(empty, source)
         with _step("observe"):
-            run = run_of(empty, name, inputs)
+            run = run_of(empty, name, call)
         row = _counted(row, empty, run)
         try:
-            plan = plan_of(empty, name, PlanSettings.of(ch, "v2", None), inputs, run, ())
+            plan = plan_of(empty, name, PlanSettings.of(ch, "v2", None), call, run, ())
         except PlanError as error:
             return replace(row, kept=len(pointwise_convolutions(empty)), note=str(error))
         row = _planned(row, empty, plan)

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from kswap.graph.call import Call, Example
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.nn.grouped import GroupedPointwise
 from kswap.nn.norms_and_activations import is_activation, is_norm
@@ -259,13 +260,13 @@ def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
             handle.remove()
 
 
-def _run(clone: nn.Module, inputs: tuple[Any, ...]) -> Observation:
+def _run(clone: nn.Module, call: Call) -> Observation:
     names = {id(module): name for name, module in clone.named_modules() if name}
     owners = {id(tensor): name for name, module in clone.named_modules() for tensor in module.parameters(recurse=False)}
     recorder = _Recorder(names, owners)
-    recorder.placeholder(inputs)
+    recorder.placeholder((*call.args, *call.kwargs.values()))
     with torch.no_grad(), _hooked(clone, recorder), _Mode(recorder):
-        output = clone(*inputs)
+        output = call.on(clone)
     recorder.finish(output)
     return Observation(
         records=recorder.records,
@@ -274,6 +275,11 @@ def _run(clone: nn.Module, inputs: tuple[Any, ...]) -> Observation:
         outputs=output_shapes(output),
         read_elsewhere=frozenset(recorder.read_elsewhere),
     )
+
+
+def is_shape(value: object) -> bool:
+    """Whether ``value`` is the shape of a tensor in what :func:`output_shapes` returns."""
+    return type(value) is tuple and all(type(n) is int for n in value)
 
 
 def output_shapes(output: Any) -> Any:
@@ -287,21 +293,20 @@ def output_shapes(output: Any) -> Any:
     return tree_map(shape, output)
 
 
-def observe(model: nn.Module, inputs: tuple[Any, ...]) -> Observation:
-    """Run a clone of ``model`` on ``inputs`` (any device) and record it. Leaves ``model`` as it is.
+def observe(model: nn.Module, inputs: Call | Example) -> Observation:
+    """Run a clone of ``model`` on ``inputs`` (any device) and record it. Leaves ``model`` unchanged.
 
     On the meta device first; a model whose forward needs real numbers is run once more on the CPU. Raises
     whatever the model raises when it does not accept the inputs.
     """
-    meta_inputs = tree_map(lambda value: value.to("meta") if isinstance(value, Tensor) else value, inputs)
+    call = Call.of(inputs)
     try:
-        return _run(meta_clone(model), meta_inputs)
+        return _run(meta_clone(model), call.to("meta"))
     except Exception:
         real = real_clone(model)
         if real is None:
             raise
-    cpu_inputs = tree_map(lambda value: value.cpu() if isinstance(value, Tensor) else value, inputs)
-    return replace(_run(real, cpu_inputs), real=True)
+    return replace(_run(real, call.to("cpu")), real=True)
 
 
 def real_clone(model: nn.Module) -> nn.Module | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from kswap.errors import PlanError
+from kswap.graph.modes import copy_modes_
+from kswap.graph.replace import replace_modules_
 from kswap.nn import Absorbed, PointwiseBlock, build_block
 from kswap.nn.norms_and_activations import ACTIVATION_CLASSES, is_activation, is_norm
 from kswap.nn.pointwise import channels_of, kind_of, why_not_replaced
@@ -89,6 +91,20 @@ class Replacement:
         """The qualified name of the site."""
         return self.plan.name
 
+    @property
+    def gone_by_name(self) -> dict[str, nn.Module]:
+        """The modules of the original that the surgery takes out of the model, by their qualified names."""
+        found = {self.name: self.layer}
+        for absorbed, module in ((self.plan.site.norm, self.norm), (self.plan.site.activation, self.activation)):
+            if absorbed is not None and module is not None and absorbed.name in _absorbed_names(self.plan):
+                found[absorbed.name] = module
+        return found
+
+    @property
+    def gone(self) -> tuple[nn.Module, ...]:
+        """The values of :attr:`gone_by_name`."""
+        return tuple(self.gone_by_name.values())
+
 
 def splice_(model: nn.Module, plan: Plan) -> tuple[Replacement, ...]:
     """Replace the planned layers of ``model`` in place, and return what was replaced, in the order of the plan.
@@ -98,22 +114,33 @@ def splice_(model: nn.Module, plan: Plan) -> tuple[Replacement, ...]:
     is changed, when the plan does not fit.
     """
     replacements = tuple(_replacement(model, site_plan) for site_plan in plan.replaced)
-    new_of: dict[int, nn.Module] = {}
+    new_of: dict[nn.Module, nn.Module] = {}
     for done in replacements:
-        new_of[id(done.layer)] = done.block
-        for name in _absorbed_names(done.plan):
-            new_of[id(model.get_submodule(name))] = Absorbed(done.name)
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is not None and id(child) in new_of:
-                parent._modules[name] = new_of[id(child)]
+        layer, *absorbed = done.gone
+        new_of[layer] = done.block
+        new_of |= {module: Absorbed(done.name) for module in absorbed}
+    replace_modules_(model, new_of)
     return replacements
+
+
+def undo_(model: nn.Module, replacements: Sequence[Replacement]) -> None:
+    """Put back what :func:`splice_` replaced, in place."""
+    old_of: dict[nn.Module, nn.Module] = {}
+    for done in replacements:
+        old_of[done.block] = done.layer
+        for name, module in list(done.gone_by_name.items())[1:]:
+            old_of[model.get_submodule(name)] = module
+    replace_modules_(model, old_of)
 
 
 def _replacement(model: nn.Module, plan: SitePlan) -> Replacement:
     layer = _layer(model, plan)
     norm, activation = _norm_and_activation(model, plan)
     block = build_block(plan.layer, norm, activation, replaces=layer).train(layer.training)
+    for stage in block.stages:  # a norm that was frozen by itself stays frozen
+        for source, copied in ((norm, stage.norm), (activation, stage.activation)):
+            if source is not None and copied is not None:
+                copy_modes_(source, copied)
     return Replacement(plan, layer, _module_of(model, plan.site.norm), _module_of(model, plan.site.activation), block)
 
 

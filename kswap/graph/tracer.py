@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from kswap.errors import KswapError, first_line
+from kswap.graph.call import Call
 from kswap.graph.clone import full_clone, meta_clone
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.nn.norms_and_activations import is_activation, is_norm
@@ -74,10 +75,11 @@ class ModelTracer(fx.Tracer):
     Elsewhere ``self.training`` becomes a node of the graph.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
         from timm.layers import get_notrace_functions, get_notrace_modules
 
         super().__init__(autowrap_functions=tuple(get_notrace_functions()))
+        self._call = call
         self._notrace = tuple(get_notrace_modules())
         self._mode: fx.Proxy | None = None
         self.specialised = False
@@ -90,12 +92,19 @@ class ModelTracer(fx.Tracer):
         return _reads_training(type(m)) and not _holds_layers(m)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
-        made = super().create_args_for_root(root_fn, is_module, concrete_args)
+        """One placeholder for each argument of the call, by the names of ``forward``; parameters that the call does
+        not give keep their defaults. What is no tensor is a constant of the graph."""
+        names = _argument_names(root_fn, len(self._call.args))
+        args = [self._placeholder(name, value) for name, value in zip(names, self._call.args, strict=True)]
+        kwargs = {name: self._placeholder(name, value) for name, value in self._call.kwargs.items()}
         self._mode = self.create_proxy("call_module", MODE, (), {})
         for name, module in self.root.named_modules():
             if name == "" or not self.is_leaf_module(module, name):
                 module.training = self._mode
-        return made
+        return lambda root: root_fn(root, *args, **kwargs), [self.root]
+
+    def _placeholder(self, name: str, value: Any) -> Any:
+        return _as_proxies(self.create_proxy("placeholder", name, (), {}), value)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         if self._mode is not None and obj.node is self._mode.node:
@@ -104,28 +113,32 @@ class ModelTracer(fx.Tracer):
         return bool(super().to_bool(obj))
 
 
-def _with_arguments(forward: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """``forward`` with exactly ``count`` arguments, so that those with defaults keep their defaults."""
-
-    def one(self: nn.Module, x: Any) -> Any:
-        return forward(self, x)
-
-    def two(self: nn.Module, x: Any, y: Any) -> Any:
-        return forward(self, x, y)
-
-    exact: dict[int, Callable[..., Any]] = {1: one, 2: two}
-    return exact.get(count, forward)
+def _argument_names(forward: Callable[..., Any], count: int) -> list[str]:
+    """Names of the first ``count`` positional parameters of ``forward``, which has ``self`` as its first."""
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = [p.name for p in list(inspect.signature(forward).parameters.values())[1:] if p.kind in plain][:count]
+    return [*found, *(f"input_{number}" for number in range(len(found), count))]
 
 
-def trace(model: nn.Module, inputs: int = 1, with_weights: bool = False) -> Trace:
-    """The graph of ``model`` called with ``inputs`` positional arguments. Leaves ``model`` as it is.
+def _as_proxies(proxy: Any, value: Any) -> Any:
+    """``value`` with each of its tensors exchanged for the part of ``proxy`` that stands for it."""
+    if isinstance(value, torch.Tensor):
+        return proxy
+    if isinstance(value, dict):
+        return {key: _as_proxies(proxy[key], item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        items = [_as_proxies(proxy[number], item) for number, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    return value
+
+
+def trace(model: nn.Module, call: Call, with_weights: bool = False) -> Trace:
+    """The graph of ``model`` for ``call``, of which only the structure counts. Leaves ``model`` unchanged.
 
     It is traced on a clone without weights, or on a full copy ``with_weights``.
     """
     clone = full_clone(model).eval() if with_weights else meta_clone(model)
-    kind = type(clone)
-    clone.__class__ = type(kind.__name__, (kind,), {"forward": _with_arguments(kind.forward, inputs)})
-    tracer = ModelTracer()
+    tracer = ModelTracer(call)
     clone.add_module(MODE, TrainingMode(clone))
     try:
         graph = tracer.trace(clone)
@@ -159,14 +172,14 @@ def _attribute(model: nn.Module, target: str, constants: dict[str, torch.Tensor]
     return value
 
 
-def graph_module(model: nn.Module, inputs: int = 1) -> fx.GraphModule:
-    """The traced graph of ``model`` over the same modules and parameters, in the same mode.
+def graph_module(model: nn.Module, call: Call) -> fx.GraphModule:
+    """The traced graph of ``model`` over the same modules and parameters, in the same modes, for calls like ``call``.
 
     Raises :class:`TraceError` when torch.fx cannot trace it.
     """
-    traced = trace(model, inputs)
+    traced = trace(model, call)
     if any(constant.is_meta for constant in traced.constants.values()):
-        traced = trace(model, inputs, with_weights=True)  # the forward pass makes tensors on the model's device
+        traced = trace(model, call, with_weights=True)  # the forward pass makes tensors on the model's device
     if traced.graph is None:
         raise TraceError(f"torch.fx cannot trace this {type(model).__name__}: {traced.error}")
     nodes = [node for node in traced.graph.nodes if node.op in ("call_module", "get_attr")]
@@ -177,4 +190,8 @@ def graph_module(model: nn.Module, inputs: int = 1) -> fx.GraphModule:
     _move_devices_(traced.graph, next(iter(model.parameters())).device)
     module = fx.GraphModule(targets, traced.graph, class_name=type(model).__name__)
     module.graph.lint()
-    return module.train(model.training)
+    own = set(model.modules())
+    for part in module.modules():
+        if part not in own:  # the modules of the model keep their own modes
+            part.training = model.training
+    return module

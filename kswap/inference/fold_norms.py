@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,37 +14,98 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
+from kswap.errors import DeployError
 from kswap.graph.conv_norm_act import Chains
 from kswap.graph.observe import observe
-from kswap.nn.affine_norm import scale_and_shift, split_norm
+from kswap.nn.affine_norm import in_order, scale_and_shift, split_norm
+from kswap.nn.norms_and_activations import is_norm, type_name
 from kswap.nn.pointwise import standardises
 
 _PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def fold_norms_(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[str, ...]:
+# What others look for on a norm before they fold it themselves, as `fuse()` of many models does.
+_OF_A_NORM = ("running_mean", "running_var", "num_batches_tracked", "weight", "bias", "eps", "momentum", "num_features")
+
+
+class FoldedNormError(DeployError, AttributeError):
+    """A norm that kswap has folded was asked for its statistics."""
+
+
+class FoldedNorm(nn.Identity):
+    """Stands where a norm was that is folded into the layer before it; passes its input through.
+
+    >>> FoldedNorm().running_mean
+    Traceback (most recent call last):
+    kswap.inference.fold_norms.FoldedNormError: kswap has folded this norm into the layer before it: do not fuse an \
+    optimised model again, it is fused already
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_A_NORM:
+            raise FoldedNormError(
+                "kswap has folded this norm into the layer before it: do not fuse an optimised model again, "
+                "it is fused already"
+            )
+        return super().__getattr__(name)
+
+
+@dataclass(frozen=True)
+class FoldedNorms:
+    """The names of the norms that were folded, and of those that were kept, each with the reason."""
+
+    folded: tuple[str, ...]
+    kept: Mapping[str, str]
+
+
+def fold_norms_(model: nn.Module, inputs: tuple[Any, ...]) -> FoldedNorms:
     """Fold every batch norm of ``model``, in eval mode, into the convolution or linear layer before it.
 
-    In place; gives the names of the norms that went. A norm stays where its input has other users, where it or
-    the layer is called several times, and where weights are shared or read elsewhere.
+    In place. A norm is kept where it is no fixed scale and shift, where its input has other users, where it or the
+    layer is called several times, and where weights are shared or read elsewhere.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.BatchNorm2d(8)).eval()
+    >>> fold_norms_(model, (torch.zeros(1, 3, 4, 4),))
+    FoldedNorms(folded=('1',), kept={'3': 'no convolution or linear layer that can take it in stands before it'})
     """
     observation = observe(model, inputs)
     chains = Chains(model, observation.graph, observation)
     holders = Counter(id(p) for m in model.modules() for p in m._parameters.values() if p is not None)
-    folded = []
+    folded, reasons = [], dict[str, str]()
     for name, layer in list(model.named_modules()):
-        shared = any(holders[id(p)] > 1 for p in layer.parameters(recurse=False))
-        if not _is_plain(layer) or name not in chains.nodes or shared or chains.why_not_free(name):
+        if not _is_plain(layer) or name not in chains.nodes:
             continue
-        norm, _, _ = chains.follow(name)
-        if norm is None:
+        shared = any(holders[id(p)] > 1 for p in layer.parameters(recurse=False))
+        norm, _, broken = chains.follow(name)
+        reason = f"{name} shares its weights" if shared else chains.why_not_free(name) or broken
+        if shared or chains.why_not_free(name) or norm is None:
+            reasons[name] = reason or ""
             continue
         core, rest = split_norm(model.get_submodule(norm.name))
         if core is not None:
             _scale_(layer, core)
-            model.set_submodule(norm.name, rest or nn.Identity())
+            model.set_submodule(norm.name, in_order(rest) or FoldedNorm())
             folded.append(norm.name)
-    return tuple(folded)
+    kept = {
+        name: _why_kept(chains, name, module, reasons)
+        for name, module in model.named_modules()
+        if is_norm(module) and name not in folded
+    }
+    return FoldedNorms(tuple(folded), kept)
+
+
+def _why_kept(chains: Chains, name: str, norm: nn.Module, reasons: Mapping[str, str]) -> str:
+    """Why a norm is still there; ``reasons`` says why layers before norms could not take one in."""
+    if split_norm(norm)[0] is None:
+        return f"{type_name(norm)} is no fixed scale and shift in eval mode"
+    node = chains.nodes.get(name)
+    if node is None:
+        return "it was not called on the example input"
+    before = node.all_input_nodes[0] if node.all_input_nodes else None
+    while before is not None and isinstance(chains.module(before), nn.Identity):
+        before = before.all_input_nodes[0] if before.all_input_nodes else None
+    layer = str(before.target) if before is not None and before.op == "call_module" else ""
+    return reasons.get(layer) or "no convolution or linear layer that can take it in stands before it"
 
 
 @cache
@@ -75,7 +138,7 @@ def _scale_(layer: nn.Module, norm: nn.Module) -> None:
 
 
 class _Caught(TorchFunctionMode):
-    """Notes the weight with which a convolution is called."""
+    """Records the weight with which a convolution is called."""
 
     weight: Tensor | None = None
 
@@ -88,7 +151,7 @@ class _Caught(TorchFunctionMode):
 def standardise_once_(model: nn.Module) -> tuple[str, ...]:
     """Weight-standardised convolutions become plain ones with the weight that they compute at each call.
 
-    In place, in eval mode; gives their names.
+    In place, in eval mode; returns their names.
     """
     names = tuple(name for name, module in model.named_modules() if standardises(module))
     for name in names:

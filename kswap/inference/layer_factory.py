@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kswap.nn import GroupedBlock as PointwiseBlock
+from kswap.nn import PointwiseBlock
 from kswap.nn.affine import Affine
 from kswap.nn.pointwise import GroupedLinear
 
@@ -16,8 +16,8 @@ _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 @dataclass(frozen=True)
 class LayerFactory:
-    """Makes pointwise layers of one kind: convolutions with ``stride`` over so many dimensions; an empty
-    ``stride`` means linear layers."""
+    """Makes pointwise layers: convolutions with ``stride``, which has one number per dimension; linear layers where
+    it is empty."""
 
     stride: tuple[int, ...]
     dtype: torch.dtype
@@ -25,6 +25,7 @@ class LayerFactory:
 
     @classmethod
     def like(cls, block: PointwiseBlock) -> LayerFactory:
+        """A factory of layers with the stride, dtype and device of ``block``."""
         return cls(tuple(block.stride), block.weight.dtype, block.weight.device)
 
     @property
@@ -34,7 +35,14 @@ class LayerFactory:
 
     @torch.no_grad()
     def layer(self, weight: Tensor, bias: Tensor | None, groups: int = 1, strided: bool = False) -> nn.Module:
-        """A layer with these weights, ``(out, in / groups)``: a plain convolution, or a linear layer."""
+        """A convolution or linear layer with these weights, in eval mode and without gradients.
+
+        Args:
+            weight: ``(out, in / groups)``.
+            bias: ``(out,)``, or ``None``.
+            groups: of the layer.
+            strided: whether it has the stride of the factory, or none.
+        """
         filters, width = weight.shape
         common = {"bias": bias is not None, "dtype": self.dtype, "device": self.device}
         made: nn.Module
@@ -55,6 +63,6 @@ class LayerFactory:
         return self.layer(affine.weight, affine.bias, strided=strided)
 
     def diagonal(self, affine: Affine, groups: int, strided: bool = False) -> nn.Module:
-        """A block-diagonal matrix as a layer of ``groups`` groups: what is off the diagonal is left out."""
+        """A block-diagonal matrix as a layer of ``groups`` groups; entries outside the blocks are ignored."""
         blocks = [row.chunk(groups, 1)[g] for g, row in enumerate(affine.weight.chunk(groups))]
         return self.layer(torch.cat(blocks), affine.bias, groups, strided)

@@ -1,4 +1,4 @@
-"""The forms of an optimised model, kept beside its compact weights: ``optimized.json`` in a saved directory."""
+"""What was chosen for an optimised model, kept beside its compact weights: ``optimized.json`` in a saved directory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from kswap.errors import DeployError, SavedError, nearest
 from kswap.files import read_json, write_text
 from kswap.inference.block_tuning import Watcher
 from kswap.inference.optimize import optimize_for_inference
-from kswap.inference.record import Optimization
+from kswap.inference.record import Optimization, optimization_of
 from kswap.loading import load
+from kswap.nn.implementation import ImplementationId
 from kswap.runtimes.targets import TARGETS, check_target
 from kswap.saved.files import OPTIMIZED, PLAN, inside
 from kswap.version import __version__
 
-FORMAT = 1
+# Format 1, of kswap 0.1.0, named implementations in English; it is still read.
+_FORMAT = 2
+_FORMATS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,8 @@ class Optimized:
 
     @property
     def optimization(self) -> Optimization:
-        found = self.model.optimization
-        assert isinstance(found, Optimization)
-        return found
+        """The record of what was done."""
+        return optimization_of(self.model)
 
 
 def optimize_directory(
@@ -49,10 +51,10 @@ def optimize_directory(
     trust_source: bool = False,
     watch: Watcher | None = None,
 ) -> Optimized:
-    """Optimise a saved conversion for ``target``, and note the forms in its directory.
+    """Optimise a saved conversion for ``target``, and record the implementations in its directory.
 
-    The weights on disk stay the compact ones; :func:`load_optimized` builds the same quick model from them. One
-    record a target: a later run replaces it. Raises :class:`kswap.errors.DeployError` and
+    The weights on disk stay the compact ones; :func:`load_optimized` builds the same quick model from them. There is
+    one record per target: a later run replaces it. Raises :class:`kswap.errors.DeployError` and
     :class:`kswap.errors.SavedError`.
     """
     check_target(target)
@@ -62,7 +64,7 @@ def optimize_directory(
     made = Optimized(conversion, quick)
     records = {**read_optimizations(directory), target: made.optimization}
     saved = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "kswap": __version__,
         "weights_sha256": _hash(directory),
         "targets": {name: record.to_json() for name, record in records.items()},
@@ -80,7 +82,7 @@ def read_optimizations(directory: str | Path) -> dict[str, Optimization]:
         return {}
     path = inside(Path(directory), OPTIMIZED)
     data = read_json(path, SavedError)
-    known = isinstance(data, dict) and data.get("format") == FORMAT and isinstance(data.get("targets"), dict)
+    known = isinstance(data, dict) and data.get("format") in _FORMATS and isinstance(data.get("targets"), dict)
     if not known:
         raise DeployError(f"{path} is damaged or of another version of kswap: remove it, and optimise again")
     if data.get("weights_sha256") != _hash(directory):
@@ -88,19 +90,21 @@ def read_optimizations(directory: str | Path) -> dict[str, Optimization]:
     return {name: Optimization.from_json(record) for name, record in data["targets"].items() if name in TARGETS}
 
 
-def forms_noted(directory: str | Path, target: str, shape: Sequence[int]) -> dict[str, str] | None:
-    """The forms that were noted for ``target`` and an input of exactly this shape; ``None`` where there are none.
+def recorded_implementations(
+    directory: str | Path, target: str, shape: Sequence[int]
+) -> dict[str, ImplementationId] | None:
+    """Those that were recorded for ``target`` and an input of exactly this shape; ``None`` where there are none.
 
     Raises as :func:`read_optimizations` does.
     """
     record = read_optimizations(directory).get(target)
-    return record.forms if record is not None and record.input_shape == tuple(shape) else None
+    return record.implementations if record is not None and record.input_shape == tuple(shape) else None
 
 
 def load_optimized(
     directory: str | Path, target: str = "eager", trust_source: bool = False, device: str | None = None
 ) -> nn.Module:
-    """The model of a directory that :func:`optimize_directory` noted forms in, built from its compact weights.
+    """The model of a directory that :func:`optimize_directory` optimised, built from its compact weights.
 
     Nothing is measured again. Raises :class:`kswap.errors.DeployError` where the directory was not optimised for
     ``target``.
@@ -116,7 +120,12 @@ def load_optimized(
     record = records[target]
     example = _example(conversion, record.input_shape[0], record.input_shape[1:])
     return optimize_for_inference(
-        conversion.model, example, target, autotune=False, threads=record.threads, forms=record.forms
+        conversion.model,
+        example,
+        target,
+        autotune=False,
+        threads=record.threads,
+        implementations=record.implementations,
     )
 
 

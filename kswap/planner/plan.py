@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -235,13 +235,16 @@ class Plan:
         head = f"{self.model}: {kind}scheme {self.scheme}, ch {self.ch}, {count}"
         return "\n".join([head, *(f"  {s.name}: {s.short()} ({s.reason})" for s in self.sites)])
 
-    def keep(self, names: Iterable[str], reason: str = "kept by hand") -> Plan:
-        """The same plan with the named sites kept. Raises :class:`PlanError` for a name that it lacks."""
-        chosen = set(names)
-        unknown = chosen - {site.name for site in self.sites}
+    def keep(self, names: Iterable[str] | Mapping[str, str], reason: str = "kept by hand") -> Plan:
+        """The same plan with the named sites kept, for ``reason`` or for the reasons that ``names`` maps them to.
+
+        Raises :class:`PlanError` for a name that the plan lacks.
+        """
+        chosen = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, reason)
+        unknown = chosen.keys() - {site.name for site in self.sites}
         if unknown:
             raise PlanError(f"the plan has no site {', '.join(sorted(unknown))}")
-        sites = tuple(replace(s, action="keep", reason=reason) if s.name in chosen else s for s in self.sites)
+        sites = tuple(replace(s, action="keep", reason=chosen[s.name]) if s.name in chosen else s for s in self.sites)
         return replace(self, sites=sites)
 
     def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ again by their qualified names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from kswap.errors import PlanError
@@ -81,6 +81,15 @@ class Site:
         for label in ("in_channels", "out_channels", "stride"):
             if getattr(self, label) < 1:
                 raise PlanError(f"{label} of site '{self.name}' must be at least 1, not {getattr(self, label)}")
+
+    def per_sample(self, samples: int) -> Site:
+        """The same site with the counts of one of ``samples``, of which they are multiples."""
+        if samples == 1:
+            return self
+        norm, activation = (
+            part and replace(part, operations=part.operations // samples) for part in (self.norm, self.activation)
+        )
+        return replace(self, positions=self.positions // samples, norm=norm, activation=activation)
 
     def to_json(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}

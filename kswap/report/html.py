@@ -8,6 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from kswap.errors import visible
 from kswap.report.kinds import KindExplanation, explanations_of, glossary_of
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.wording import (
@@ -58,12 +59,17 @@ def bar(change: Change) -> Markup:
 
 
 def breakable(name: str) -> Markup:
-    """A qualified name that may break behind its dots.
+    """A qualified name that may break after its dots.
 
     >>> str(breakable("a.<b>"))
     'a.<wbr>&lt;b&gt;'
     """
-    return Markup(".<wbr>").join(name.split("."))
+    return Markup(".<wbr>").join(visible(name).split("."))
+
+
+def _shown(value: object) -> object:
+    """A value as a page shows it: control characters, which HTML forbids, are written as escapes."""
+    return visible(value) if type(value) is str else value
 
 
 @cache
@@ -73,6 +79,7 @@ def environment() -> Environment:
         loader=PackageLoader("kswap.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

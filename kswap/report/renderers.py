@@ -88,6 +88,9 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.model_table.rendering:render_csv",
         },
     ),
+    "profile": Renderers(
+        "kswap.benchmarks.profile:Profile", {RICH: "kswap.benchmarks.profile:render_terminal", "json": JSON}
+    ),
     "layer": Renderers("kswap.planner.block_plan:BlockPlan", {RICH: "kswap.report.layer:render_layer", "json": JSON}),
     "evaluation": Renderers(
         "kswap.analysis.evaluation:Evaluation",

@@ -38,6 +38,7 @@ def save(
     report: Report,
     source: Source,
     base_hash: str,
+    call: dict[str, Any],
     directory: str | Path,
     force: bool = False,
 ) -> Path:
@@ -61,6 +62,7 @@ def save(
             "versions": {name: _version_of(name) for name in ("torch", "timm", "torchvision")},
             "source": source_json,
             "base_hash": base_hash,
+            "inputs": call,
             "weights_sha256": hash_of(fresh / WEIGHTS),
             "dtype": dtype_of(model),
             "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
@@ -76,6 +78,8 @@ def read_report(directory: str | Path) -> Report:
     """The report in a saved directory, or in a JSON file that holds one. Raises :class:`SavedError`."""
     path = Path(directory)
     if path.is_file():
+        if saved_files("report").get(path.name, "json") != "json":
+            raise SavedError(f"{path} is for reading: give its directory {path.parent}, or the {REPORT} in it")
         return Report.from_json(read_json(path, SavedError))
     _check_is_saved(path)
     return Report.from_json(read_json(inside(path, REPORT), SavedError))

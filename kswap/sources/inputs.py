@@ -6,28 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
+from kswap.graph.call import Call, Example
 from kswap.sources.source import Source
 
+# Positional arguments of a model.
 Inputs = tuple[Any, ...]
 
 
-def inputs_for(
+def call_for(
     model: nn.Module,
     source: Source,
-    example: Tensor | Inputs | None = None,
+    example: Example | None = None,
     size: tuple[int, ...] | None = None,
-) -> Inputs:
-    """Positional inputs of one sample each, since counts are for batch 1: the example's, or zeros of a size."""
+) -> Call:
+    """How the model is called: with the example unchanged, or with one sample of zeros of a size."""
     if example is not None:
-        given = example if isinstance(example, tuple) else (example,)
-        return tree_map(lambda x: x[:1] if isinstance(x, Tensor) and x.ndim > 2 else x, given)  # type: ignore[no-any-return]
+        return Call.of(example)
     own = input_size_of(model, source)
     if size is None:
-        return (torch.zeros(1, *own),)
-    return (torch.zeros(1, *(size if len(size) == 3 else (own[0], *size))),)
+        return Call((torch.zeros(1, *own),))
+    return Call((torch.zeros(1, *(size if len(size) == 3 else (own[0], *size))),))
 
 
 def input_size_of(model: nn.Module, source: Source | None = None) -> tuple[int, ...]:

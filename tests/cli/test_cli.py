@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from kswap.benchmarks.profile import Profile
 from kswap.cli.main import main
+from kswap.report.renderers import render
 
 SMALL = "mobilenetv3_small_050"
+PAGE = Path(__file__).parents[1] / "data" / "saved_by_0_1_0" / "test_efficientnet" / "report.html"
 
 
 def kswap(*arguments: str) -> Result:
@@ -172,9 +176,17 @@ def test_models_and_rules() -> None:
 
 
 def test_profile_prints_every_step() -> None:
-    steps = json.loads(kswap("profile", SMALL, "--format", "json").stdout)
-    assert any("help" in step for step in steps)
-    assert steps["plan and rewrite together"] > 0
+    measured = json.loads(kswap("profile", SMALL, "--ch", "8", "--format", "json").stdout)
+    assert (measured["model"], measured["ch"]) == (SMALL, 8)
+    assert any("help" in step for step in measured["seconds"])
+    assert measured["seconds"]["convert"] > 0
+
+
+def test_profile_names_its_model() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    render(Profile("test_vit", 16, {"plan": 0.25}), "rich", console)
+    assert "test_vit  Ch=16" in console.file.getvalue()
+    assert "plan    0.250" in console.file.getvalue()
 
 
 MISTAKES = {
@@ -203,6 +215,7 @@ MISTAKES = {
     "an unknown builder argument": (["plan", SMALL, "--model-kwarg", "evil=1"], "cannot be built"),
     "a builder argument that is none": (["plan", SMALL, "--model-kwarg", "evil"], "KEY=VALUE"),
     "no directory to report": (["report", "nowhere"], "there is no directory nowhere"),
+    "a report that is for reading": (["report", str(PAGE)], "report.json"),
     "a directory of something else": (["report", "/"], "not a directory that kswap saved"),
     "unknown models": (["models", "zzzz"], "no timm model matches 'zzzz'"),
     "unknown command": (["convrt"], "convrt"),

@@ -1,4 +1,4 @@
-"""What the tests of the deploy room share."""
+"""What the tests of inference share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kswap.inference import block_tuning as tuning
+from kswap.inference import block_tuning
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +20,6 @@ def threads_as_they_were() -> Iterator[None]:
 
 @pytest.fixture
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure forms a few times only: which one is taken does not matter here."""
-    monkeypatch.setattr(tuning, "_SECONDS", 0.005)
-    monkeypatch.setattr(tuning, "_MOST_FORMS_ELSE", 3)
+    """Measure a few times only: which implementation is taken does not matter here."""
+    monkeypatch.setattr(block_tuning, "_SECONDS", 0.005)
+    monkeypatch.setattr(block_tuning, "_MOST_FORMS_ELSE", 3)

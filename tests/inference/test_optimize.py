@@ -16,14 +16,14 @@ import kswap
 from kswap.cli.main import main
 from kswap.coverage.sizes import smallest_size
 from kswap.errors import DeployError, SavedError
-from kswap.inference.block_tuning import Assignment
-from kswap.inference.folded_block import fold
-from kswap.inference.forms import forms_of
+from kswap.inference.kinds import candidates_of
 from kswap.inference.optimize import optimize_for_inference
-from kswap.inference.record import Optimization
-from kswap.inference.store import forms_noted, load_optimized, optimize_directory, read_optimizations
+from kswap.inference.record import Optimization, optimization_of
+from kswap.inference.selection import Selection
+from kswap.inference.store import load_optimized, optimize_directory, read_optimizations, recorded_implementations
 from kswap.model_table.table import read_table
 from kswap.nn import GroupedPointwise, PointwiseBlock
+from kswap.nn.implementation import ImplementationId
 from kswap.sources.builders import build
 from kswap.sources.inputs import input_size_of
 from kswap.sources.source import parse_source
@@ -89,8 +89,8 @@ def test_outputs_stay(name: str) -> None:
     assert type(quick) is type(model)
     assert not any(isinstance(m, PointwiseBlock | GroupedPointwise) for m in quick.modules())
     assert_same(model, quick, x)
-    assert quick.optimization.error <= RELATIVE
-    assert quick.optimization.params_after == sum(p.numel() for p in quick.parameters())
+    assert optimization_of(quick).error <= RELATIVE
+    assert optimization_of(quick).params_after == sum(p.numel() for p in quick.parameters())
 
 
 @pytest.mark.slow
@@ -104,22 +104,22 @@ def test_outputs_stay_in_all_smaller_models(name: str) -> None:
     x = torch.randn(2, *size_of(name))
     quick = optimize_for_inference(model, x, autotune=False)
     assert type(quick) is type(model)
-    assert quick.optimization.error <= RELATIVE
+    assert optimization_of(quick).error <= RELATIVE
 
 
 @pytest.mark.usefixtures("few_rounds")
-def test_every_form_is_measured_on_the_input_that_counts() -> None:
+def test_implementations_are_measured_on_the_input_that_counts() -> None:
     model = small_conversion()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     x = torch.randn(2, 3, 64, 64)
     seen: list[tuple[str, int]] = []
     quick = optimize_for_inference(model, x, threads=1, watch=lambda name, total: seen.append((name, total)))
-    done = quick.optimization
+    done = optimization_of(quick)
     assert done.autotuned
     assert done.input_shape == (2, 3, 64, 64)
     assert [name for name, _ in seen] == [layer.name for layer in done.layers]
     assert {total for _, total in seen} == {len(done.layers)}
-    assert all(layer.form in layer.seconds for layer in done.layers if layer.seconds)
+    assert all(layer.implementation in layer.seconds for layer in done.layers if layer.seconds)
     assert any(len(layer.seconds) > 1 for layer in done.layers)
     assert_same(model, quick, x)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
@@ -131,8 +131,8 @@ def test_a_model_without_blocks_has_its_norms_folded() -> None:
     x = torch.randn(1, 3, 64, 64)
     quick = optimize_for_inference(model, x)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in quick.modules())
-    assert quick.optimization.norms_folded == 20
-    assert quick.optimization.layers == ()
+    assert optimization_of(quick).norms_folded == 20
+    assert optimization_of(quick).layers == ()
     assert_same(model, quick, x)
 
 
@@ -174,8 +174,8 @@ class Asking(nn.Module):
 def test_a_model_may_ask_its_layers_for_their_sizes() -> None:
     x = torch.randn(1, 96, 4, 4)
     model = kswap.convert(Asking(), ch=4, example_input=x).model.eval()
-    for form in forms_of(fold(model.layer)):
-        quick = optimize_for_inference(model, x, forms={"layer": form.name})
+    for one in candidates_of(model.layer).implementations:
+        quick = optimize_for_inference(model, x, implementations={"layer": one.id})
         assert_same(model, quick, x)
 
 
@@ -183,18 +183,24 @@ def test_norms_that_have_to_stay_do() -> None:
     model = trained(Awkward())
     x = torch.randn(1, 3, 8, 8)
     quick = optimize_for_inference(model, x, autotune=False)
-    assert quick.optimization.norms_folded == 0
+    assert optimization_of(quick).norms_folded == 0
     assert torch.equal(model(x), quick(x))
 
 
-def test_the_forms_of_an_earlier_run_are_taken() -> None:
+def test_the_implementations_of_an_earlier_run_are_taken() -> None:
     model, x = small_conversion(), torch.randn(1, 3, 64, 64)
     first = optimize_for_inference(model, x, autotune=False)
-    again = optimize_for_inference(model, x, forms=first.optimization.forms)
-    assert again.optimization.forms == first.optimization.forms
+    again = optimize_for_inference(model, x, implementations=optimization_of(first).implementations)
+    assert optimization_of(again) == optimization_of(first)
     assert torch.equal(first(x), again(x))
-    with pytest.raises(DeployError, match="has no form '7 groups of 9'"):
-        optimize_for_inference(model, x, forms=dict.fromkeys(first.optimization.forms, "7 groups of 9"))
+    names = optimization_of(first).implementations
+    assert torch.equal(optimize_for_inference(model, x, implementations={n: str(names[n]) for n in names})(x), first(x))
+    with pytest.raises(DeployError, match=r"there is no implementation grouped.k\(groups=97\)"):
+        optimize_for_inference(model, x, implementations=dict.fromkeys(names, "grouped.k(groups=97)"))
+    with pytest.raises(DeployError, match="no identifier of an implementation"):
+        optimize_for_inference(model, x, implementations=dict.fromkeys(names, "7 groups of 9"))
+    with pytest.raises(DeployError, match="no implementation is given for the block"):
+        optimize_for_inference(model, x, implementations={})
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -204,7 +210,7 @@ def test_the_dtype_stays(dtype: torch.dtype) -> None:
     converted = kswap.convert(model, ch=16, example_input=x).model
     quick = optimize_for_inference(converted, x, autotune=False)
     assert {p.dtype for p in quick.parameters()} == {dtype}
-    assert quick.optimization.error <= 4 * torch.finfo(dtype).eps
+    assert optimization_of(quick).error <= 4 * torch.finfo(dtype).eps
 
 
 def test_wrong_use_is_told_in_a_sentence() -> None:
@@ -218,7 +224,7 @@ def test_wrong_use_is_told_in_a_sentence() -> None:
 
 
 def test_json_round_trip() -> None:
-    done = optimize_for_inference(small_conversion(), torch.randn(1, 3, 64, 64), autotune=False).optimization
+    done = optimization_of(optimize_for_inference(small_conversion(), torch.randn(1, 3, 64, 64), autotune=False))
     assert Optimization.from_json(json.loads(json.dumps(done.to_json()))) == done
     with pytest.raises(DeployError, match="no record"):
         Optimization.from_json({"target": "eager"})
@@ -231,7 +237,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return conversion.save(tmp_path_factory.mktemp("optimized") / "small")
 
 
-def test_a_directory_remembers_its_forms(saved: Path) -> None:
+def test_a_directory_remembers_what_was_chosen(saved: Path) -> None:
     weights = (saved / "model.safetensors").read_bytes()
     made = optimize_directory(saved, autotune=False)
     again = load_optimized(saved)
@@ -247,11 +253,11 @@ def test_a_directory_remembers_its_forms(saved: Path) -> None:
     assert not (saved / "optimized.json").exists()
 
 
-def test_export_takes_the_forms_that_were_noted(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_takes_what_was_recorded(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = optimize_directory(saved, "onnxruntime", autotune=False).optimization
-    assert forms_noted(saved, "onnxruntime", (1, 3, 64, 64)) == record.forms
-    assert forms_noted(saved, "onnxruntime", (2, 3, 64, 64)) is None
-    monkeypatch.setattr("kswap.inference.optimize.quickest", None)  # nothing is measured again
+    assert recorded_implementations(saved, "onnxruntime", (1, 3, 64, 64)) == record.implementations
+    assert recorded_implementations(saved, "onnxruntime", (2, 3, 64, 64)) is None
+    monkeypatch.setattr("kswap.inference.optimize.tune_model", None)  # nothing is measured again
     out = tmp_path / "small.onnx"
     done = CliRunner().invoke(main, ["export", str(saved), "--to", "onnx", "--out", str(out), "--format", "json"])
     assert done.exit_code == 0, done.output
@@ -261,20 +267,18 @@ def test_export_takes_the_forms_that_were_noted(saved: Path, tmp_path: Path, mon
 
 @pytest.mark.usefixtures("few_rounds")
 def test_the_whole_model_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is measured block by block, the assignment with which the whole model was quickest is taken."""
-    from kswap.inference import model_tuning as choosing
-
+    """Whatever is measured block by block, the selection with which the whole model was quickest is taken."""
     model, x = small_conversion(), torch.randn(1, 3, 64, 64)
-    proposed: dict[str, dict[str, str]] = {}
+    proposed: dict[str, dict[str, ImplementationId]] = {}
 
-    def timed(base: nn.Module, tried: dict[str, Assignment], *_: object) -> dict[str, float]:
-        proposed.update({label: dict(assignment.forms) for label, assignment in tried.items()})
+    def timed(_: object, tried: dict[str, Selection]) -> dict[str, float]:
+        proposed.update({label: dict(selection.chosen) for label, selection in tried.items()})
         return {label: 1.0 if label == "dense" else 2.0 for label in tried}
 
-    monkeypatch.setattr(choosing, "_timed", timed)
-    done = optimize_for_inference(model, x, "onnxruntime", threads=1).optimization
+    monkeypatch.setattr("kswap.inference.model_tuning._Tuning.timed", timed)
+    done = optimization_of(optimize_for_inference(model, x, "onnxruntime", threads=1))
     assert {"alone", "in context", "estimated", "dense"} <= set(proposed)
-    assert done.forms == proposed["dense"]
+    assert done.implementations == proposed["dense"]
     assert done.seconds["dense"] == 1.0
     assert done.autotuned
 
@@ -302,7 +306,8 @@ def test_command_line(saved: Path) -> None:
     record = json.loads(done.stdout)
     assert record["input_shape"] == [2, 3, 64, 64]
     assert record["error"] <= RELATIVE
-    assert load_optimized(saved).optimization.forms == {layer["name"]: layer["form"] for layer in record["layers"]}
+    chosen = {layer["name"]: ImplementationId.parse(layer["implementation"]) for layer in record["layers"]}
+    assert optimization_of(load_optimized(saved)).implementations == chosen
 
 
 @pytest.mark.parametrize(

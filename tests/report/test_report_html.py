@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from report_fixture import HOSTILE, efficientnet_plan
 
+from kswap.errors import visible
 from kswap.report.diff import diff_reports
 from kswap.report.diff_render import render_diff_html
 from kswap.report.html import render_html
@@ -95,7 +96,8 @@ def test_hostile_text_injects_nothing(hostile_report: Report, sample_report: Rep
             page = Page(text)
             assert not {"script", "img"} & set(page.tags)
             assert not [name for name, _ in page.attributes if name.startswith("on")]
-            assert any(attack in words for words in page.texts)
+            assert any(visible(attack) in words for words in page.texts)
+            assert text.replace("\n", "").isprintable()
 
 
 def test_a_site_that_grows_stands_out(sample_report: Report) -> None:

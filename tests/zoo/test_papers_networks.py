@@ -10,6 +10,7 @@ from torch import nn
 
 import kswap
 from kswap.errors import ModelError
+from kswap.graph.call import Call
 from kswap.graph.tracer import trace
 from kswap.papers.recipes import RECIPES, Variant, recipe
 from kswap.sources.builders import build
@@ -26,7 +27,7 @@ SMALL = ("efficientnet_b0", "mobilenet", "mobilenet_v3_large", "densenet_bc_l100
 def test_every_network_traces_and_has_timms_methods(name: str) -> None:
     model = build(parse_source(f"papers/{name}", {"num_classes": 7}), meta=True)
     assert isinstance(model, PaperNetwork)
-    traced = trace(model)
+    traced = trace(model, Call((torch.zeros(1, 3, 32, 32),)))
     assert traced.error is None
     assert not traced.specialised
     side = model.pretrained_cfg["input_size"][1]

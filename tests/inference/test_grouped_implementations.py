@@ -1,8 +1,9 @@
-"""Every form of a block gives the outputs of the block, whatever its layout, norm, activation and kind."""
+"""Every implementation of a grouped block has its outputs, whatever its layout, norm, activation and kind of layer."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kswap.inference.folded_block import fold
-from kswap.inference.forms import DENSE, Residual, divisors, forms_of, is_block_diagonal, least_cost, shortlist
-from kswap.nn import GroupedBlock, PointwiseBlock
+from kswap.inference.kinds import candidates_of
+from kswap.inference.kinds.grouped import SecondLayer
+from kswap.inference.matrix import divisors, is_block_diagonal
+from kswap.nn import GroupedBlock
 from kswap.nn.affine import affine_of
 from kswap.nn.affine_norm import scale_and_shift, split_norm
+from kswap.nn.implementation import Cost, Implementation, ImplementationId
 from kswap.planner import plan_layer
 
 TOLERANCE = 1e-12  # float64 throughout
@@ -41,24 +44,28 @@ def settled(module: nn.Module) -> nn.Module:
     return module.double().eval()
 
 
-def block_of(inputs: int, outputs: int, ch: int, scheme: str = "v2", **parts: object) -> PointwiseBlock | None:
-    plan = plan_layer(inputs, outputs, ch, scheme, parts.pop("second_layer", True))
+def block_of(inputs: int, outputs: int, ch: int, scheme: str = "v2", **parts: object) -> GroupedBlock | None:
+    plan = plan_layer(inputs, outputs, ch, scheme, parts.pop("second_layer", True), parts.pop("sum", True))
     return None if plan.k is None else settled(GroupedBlock(plan, **parts))
 
 
-def assert_all_forms_agree(block: PointwiseBlock, x: torch.Tensor) -> list[str]:
+def names_of(block: GroupedBlock) -> list[str]:
+    return [str(one.id) for one in candidates_of(block).implementations]
+
+
+def assert_all_agree(block: GroupedBlock, x: torch.Tensor) -> list[str]:
     wanted = block(x)
-    forms = forms_of(fold(block))
-    for form in forms:
-        made = form.build()
+    for one in candidates_of(block).implementations:
+        made = one.build()
         found = made(x)
-        assert found.shape == wanted.shape, form.name
-        assert (found - wanted).abs().max() <= TOLERANCE * max(1, wanted.abs().max()), form.name
+        assert found.shape == wanted.shape, one.id
+        assert (found - wanted).abs().max() <= TOLERANCE * max(1, wanted.abs().max()), one.id
         convolutions = [m for m in made.modules() if isinstance(m, nn.Conv2d)]
         macs = sum(m.weight.numel() for m in convolutions)
-        assert macs == form.macs or not convolutions, form.name
-    names = [form.name for form in forms]
+        assert macs == one.cost.macs or not convolutions, one.id
+    names = names_of(block)
     assert len(set(names)) == len(names)
+    assert [str(ImplementationId.parse(name)) for name in names] == names
     return names
 
 
@@ -73,8 +80,9 @@ def assert_all_forms_agree(block: PointwiseBlock, x: torch.Tensor) -> list[str]:
     bias=st.booleans(),
     stride=st.sampled_from([1, 2]),
     second_layer=st.booleans(),
+    sum=st.booleans(),
 )
-def test_all_forms_of_all_layouts(
+def test_all_implementations_of_all_layouts(
     inputs: int,
     outputs: int,
     ch: int,
@@ -84,6 +92,7 @@ def test_all_forms_of_all_layouts(
     bias: bool,
     stride: int,
     second_layer: bool,
+    sum: bool,
 ) -> None:
     torch.manual_seed(inputs * 64 + outputs)
     block = block_of(
@@ -92,12 +101,13 @@ def test_all_forms_of_all_layouts(
         ch,
         scheme,
         second_layer=second_layer,
+        sum=sum,
         norm=NORMS[norm](outputs),
         activation=ACTIVATIONS[activation](outputs),
         replaces=nn.Conv2d(inputs, outputs, 1, stride=stride, bias=bias),
     )
     if block is not None:
-        assert_all_forms_agree(block, torch.randn(2, inputs, 5, 4).double())
+        assert_all_agree(block, torch.randn(2, inputs, 5, 4).double())
 
 
 @pytest.mark.parametrize(
@@ -113,7 +123,7 @@ def test_all_forms_of_all_layouts(
 def test_other_kinds_of_layers(layer: nn.Module, shape: tuple[int, ...], activation: nn.Module | None) -> None:
     block = block_of(48, 20, 4, replaces=layer, activation=activation)
     assert block is not None
-    assert_all_forms_agree(block, torch.randn(*shape).double())
+    assert_all_agree(block, torch.randn(*shape).double())
 
 
 def test_weight_standardised_layers_become_plain_ones() -> None:
@@ -121,16 +131,16 @@ def test_weight_standardised_layers_become_plain_ones() -> None:
 
     block = block_of(48, 40, 8, replaces=ScaledStdConv2d(48, 40, 1))
     assert block is not None
-    assert_all_forms_agree(block, torch.randn(2, 48, 3, 3).double())
+    assert_all_agree(block, torch.randn(2, 48, 3, 3).double())
 
 
 def test_a_projection_collapses() -> None:
     block = block_of(96, 24, 16, norm=nn.BatchNorm2d(24))
     assert block is not None
-    names = assert_all_forms_agree(block, torch.randn(1, 96, 3, 3).double())
-    assert names[0] == DENSE
-    assert "6 groups of 4, dense" in names
-    dense = forms_of(fold(block))[0].build()
+    names = assert_all_agree(block, torch.randn(1, 96, 3, 3).double())
+    assert names[0] == "grouped.dense"
+    assert "grouped.collapse(groups=6,height=4)" in names
+    dense = candidates_of(block).densest.build()
     assert isinstance(dense, nn.Conv2d)
     assert dense.bias is not None
 
@@ -140,49 +150,49 @@ def test_replication_is_spread_by_a_convolution() -> None:
     assert block is not None
     assert block.plan.k is not None
     assert block.plan.k.replicated == 8
-    assert "spread, 3 groups" in assert_all_forms_agree(block, torch.randn(1, 40, 3, 3).double())
+    assert "grouped.k(groups=3,spread=1)" in assert_all_agree(block, torch.randn(1, 40, 3, 3).double())
 
 
 def test_an_activation_between_k_and_l_keeps_both() -> None:
     block = block_of(64, 32, 16, norm=nn.BatchNorm2d(32), activation=nn.ReLU())
     assert block is not None
-    assert all(isinstance(form.build(), Residual) for form in forms_of(fold(block)))
-    assert "K 4 groups; L dense" in assert_all_forms_agree(block, torch.randn(1, 64, 3, 3).double())
+    assert all(isinstance(one.build(), SecondLayer) for one in candidates_of(block).implementations)
+    assert "grouped.sum(k_groups=4,l_groups=1)" in assert_all_agree(block, torch.randn(1, 64, 3, 3).double())
 
 
 def test_a_filter_of_zeros_keeps_its_place() -> None:
     """Which entries are left out is read off the plan, not off weights that happen to be zero."""
     block = block_of(96, 24, 16, norm=nn.BatchNorm2d(24))
     assert block is not None
-    names = [form.name for form in forms_of(fold(block))]
+    names = names_of(block)
     for parameter in block.parameters():
         nn.init.zeros_(parameter)
-    assert [form.name for form in forms_of(fold(block))] == names
+    assert names_of(block) == names
 
 
 def test_folding_leaves_the_block_as_it_is() -> None:
     block = block_of(96, 24, 16, norm=nn.BatchNorm2d(24), activation=nn.ReLU(inplace=True))
     assert block is not None
     before = copy.deepcopy(block.state_dict())
-    for form in forms_of(fold(block)):
-        form.build()
+    for one in candidates_of(block).implementations:
+        one.build()
     assert all(torch.equal(before[key], value) for key, value in block.state_dict().items())
 
 
-def test_the_likely_forms_begin_with_the_dense_one() -> None:
+def test_the_shortlist_begins_with_the_dense_one() -> None:
     block = block_of(1152, 320, 16, norm=nn.BatchNorm2d(320))
     assert block is not None
-    forms = forms_of(fold(block))
-    few = shortlist(forms, 4)
+    candidates = candidates_of(block)
+    few = candidates.shortlist("eager", 4)
     assert len(few) == 4
-    assert few[0].name == DENSE
-    assert least_cost(forms).macs < forms[0].macs / 2
+    assert few[0].id.is_dense
+    assert candidates.estimated("eager").cost.macs < candidates.densest.cost.macs / 2
 
 
 def test_the_estimate_stays_dense_where_little_is_saved() -> None:
     block = block_of(24, 144, 16, norm=nn.BatchNorm2d(144), activation=nn.SiLU())
     assert block is not None
-    assert least_cost(forms_of(fold(block))).name == DENSE
+    assert candidates_of(block).estimated("eager").id.is_dense
 
 
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(1, 6))
@@ -218,3 +228,23 @@ def test_the_matrix_of_a_layer() -> None:
     affine = affine_of(layer, 5)
     torch.testing.assert_close(affine.weight, layer.weight[:, :, 0, 0].detach())
     torch.testing.assert_close(affine.bias, layer.bias.detach())
+
+
+def test_what_is_built_shares_no_module_with_the_block_or_another_copy() -> None:
+    block = block_of(64, 32, 16, norm=nn.GroupNorm(1, 32), activation=nn.PReLU(32))
+    assert block is not None
+    for one in candidates_of(block).implementations:
+        first, second = one.build(), one.build()
+        own = [{id(tensor) for tensor in (*m.parameters(), *m.modules())} for m in (block, first, second)]
+        assert not own[0] & own[1] and not own[0] & own[2] and not own[1] & own[2]  # noqa: PT018
+
+
+def test_a_target_that_cannot_run_an_implementation_is_not_offered_it() -> None:
+    block = block_of(96, 24, 16)
+    assert block is not None
+    found = candidates_of(block)
+    fused = Implementation(ImplementationId.of("grouped", "fused"), Cost(0, 0), nn.Identity, frozenset({"cuda"}))
+    found = dataclasses.replace(found, implementations=(*found.implementations, fused))
+    assert found.estimated("cuda") is fused
+    assert fused in found.shortlist("cuda", 2)
+    assert fused not in found.for_target("eager")

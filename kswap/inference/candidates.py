@@ -1,0 +1,57 @@
+"""What optimising knows of one block: the ways to compute it, built from weights that were folded once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from kswap.errors import DeployError
+from kswap.nn.implementation import Implementation, ImplementationId
+
+# An implementation that is only estimated to be quicker than the first one has to be so by this much.
+_MARGIN = 0.8
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The implementations of one block, the densest first; all have the same outputs.
+
+    Args:
+        implementations: those of the block; they differ in speed and in what is stored.
+        norms: how many norms inside the block were folded.
+        likeness: equal for two blocks where one measurement of the same input shape does for both.
+        group: blocks of the same text meet the same neighbours in a network, and are tuned together.
+    """
+
+    implementations: tuple[Implementation, ...]
+    norms: int
+    likeness: Hashable
+    group: str
+
+    @property
+    def densest(self) -> Implementation:
+        """The one of nothing but dense layers."""
+        return self.implementations[0]
+
+    def __getitem__(self, wanted: ImplementationId) -> Implementation:
+        """The implementation with this identifier. Raises :class:`kswap.errors.DeployError` where there is none."""
+        for implementation in self.implementations:
+            if implementation.id == wanted:
+                return implementation
+        known = ", ".join(str(implementation.id) for implementation in self.implementations)
+        raise DeployError(f"there is no implementation {wanted}: there are {known}; optimise the model again")
+
+    def for_target(self, target: str) -> tuple[Implementation, ...]:
+        """Those that ``target`` can run."""
+        return tuple(implementation for implementation in self.implementations if implementation.runs_in(target))
+
+    def shortlist(self, target: str, most: int) -> tuple[Implementation, ...]:
+        """The first one and those with the least estimated cost, ``most`` in all."""
+        first, *rest = self.for_target(target)
+        return (first, *sorted(rest, key=lambda one: one.cost.estimate)[: most - 1])
+
+    def estimated(self, target: str) -> Implementation:
+        """The one to take without measuring: the first, unless another is estimated to be clearly quicker."""
+        first, *_ = found = self.for_target(target)
+        best = min(found, key=lambda one: one.cost.estimate)
+        return best if best.cost.estimate < _MARGIN * first.cost.estimate else first

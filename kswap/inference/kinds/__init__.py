@@ -1,0 +1,24 @@
+"""What inference knows of each kind of block, one file per kind, named as the kind."""
+
+from __future__ import annotations
+
+import importlib
+
+from kswap.inference.candidates import Candidates
+from kswap.nn import PointwiseBlock
+
+
+def candidates_of(block: PointwiseBlock) -> Candidates:
+    """The ways to compute ``block`` in eval mode, with everything folded that is fixed then.
+
+    The file of a kind defines ``candidates(block)``.
+
+    >>> from kswap.nn import GroupedBlock
+    >>> from kswap.planner import plan_layer
+    >>> found = candidates_of(GroupedBlock(plan_layer(64, 96, ch=16)))
+    >>> [str(implementation.id) for implementation in found.implementations]
+    ['grouped.dense', 'grouped.k(groups=2)', 'grouped.k(groups=4)']
+    """
+    module = importlib.import_module(f"{__name__}.{block.plan.kind.replace('-', '_')}")
+    found: Candidates = module.candidates(block)
+    return found

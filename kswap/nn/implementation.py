@@ -1,0 +1,140 @@
+"""How a block is computed: one value for inference and training.
+
+An implementation stands for a whole block: all its layers, what lies between them, norms and activations. Stock
+layers of PyTorch in another arrangement are implementations, and so would be a fused kernel. Which ones a block has
+is known by its kind, in :mod:`kswap.inference.kinds` and :mod:`kswap.training.kinds`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from kswap.errors import DeployError
+
+# The method of an implementation that is nothing but the dense layer which the block replaced.
+DENSE = "dense"
+
+_WORD = r"[a-z][a-z0-9_-]{0,39}"
+_PARAMETER = rf"{_WORD}=(?:0|[1-9][0-9]{{0,8}})"
+_TEXT = re.compile(rf"({_WORD})\.({_WORD})(?:\(({_PARAMETER}(?:,{_PARAMETER})*)\))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ImplementationId:
+    """The identifier of an implementation: the kind of its block, a method of that kind, and whole numbers.
+
+    It has one text, which is what files hold; parameters are sorted by name and are at least 0.
+
+    >>> collapse = ImplementationId.of("grouped", "collapse", height=16, groups=12)
+    >>> str(collapse)
+    'grouped.collapse(groups=12,height=16)'
+    >>> ImplementationId.parse(str(collapse)) == collapse, collapse["groups"]
+    (True, 12)
+    """
+
+    kind: str
+    method: str
+    parameters: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if list(self.parameters) != sorted(dict(self.parameters).items()) or not _TEXT.fullmatch(str(self)):
+            raise DeployError(f"'{str(self)[:80]}' is no identifier of an implementation")
+
+    @classmethod
+    def of(cls, kind: str, method: str, **parameters: int) -> ImplementationId:
+        """The identifier with these parameters, in any order."""
+        return cls(kind, method, tuple(sorted(parameters.items())))
+
+    @classmethod
+    def parse(cls, text: object) -> ImplementationId:
+        """Read the text of an identifier. Raises :class:`kswap.errors.DeployError` for any other text."""
+        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise DeployError(
+                f"{str(text)[:80]!r} is no identifier of an implementation, such as 'grouped.k(groups=4)': "
+                "optimise the model again"
+            )
+        kind, method, listed = found.groups()
+        pairs = [pair.split("=") for pair in listed.split(",")] if listed else []
+        return cls(kind, method, tuple((name, int(number)) for name, number in pairs))
+
+    @classmethod
+    def from_json(cls, data: Any) -> ImplementationId:
+        """Read what :meth:`to_json` wrote. Raises :class:`kswap.errors.DeployError` for anything else."""
+        keys = {"kind", "method", "parameters"}
+        if not isinstance(data, dict) or set(data) != keys or not isinstance(data["parameters"], dict):
+            raise DeployError(f"an implementation in a file has the keys {', '.join(sorted(keys))} and no others")
+        if not all(type(number) is int for number in data["parameters"].values()):
+            raise DeployError("the parameters of an implementation in a file are whole numbers")
+        return cls(str(data["kind"]), str(data["method"]), tuple(sorted(data["parameters"].items())))
+
+    def to_json(self) -> dict[str, Any]:
+        """The identifier as JSON values."""
+        return {"kind": self.kind, "method": self.method, "parameters": dict(self.parameters)}
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is the dense layer that the block replaced."""
+        return self.method == DENSE
+
+    def __getitem__(self, name: str) -> int:
+        """The parameter ``name``; 0 where there is none."""
+        return dict(self.parameters).get(name, 0)
+
+    def __str__(self) -> str:
+        listed = ",".join(f"{name}={number}" for name, number in self.parameters)
+        return f"{self.kind}.{self.method}({listed})" if listed else f"{self.kind}.{self.method}"
+
+
+# Reading or writing a number costs about as much as so many MACs, on a CPU with wide vectors.
+_MACS_PER_NUMBER = 16
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an implementation does for each position of the block's output.
+
+    ``macs`` are multiply-accumulates of convolutions and matrix products, ``moved`` numbers read and written.
+
+    >>> (Cost(100, 10) + Cost(20, 2)).estimate
+    312
+    """
+
+    macs: int
+    moved: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.macs + other.macs, self.moved + other.moved)
+
+    @property
+    def estimate(self) -> int:
+        """An estimate of the time, in MACs per position."""
+        return self.macs + _MACS_PER_NUMBER * self.moved
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute a block.
+
+    Args:
+        id: which one; unique among the implementations of a block.
+        cost: its arithmetic and memory traffic.
+        build: returns the module that takes the place of the block: the same input, the same output.
+        targets: the targets that can run it; ``None`` is every target.
+        has_backward: whether it can be trained: gradients reach the parameters of the block itself.
+    """
+
+    id: ImplementationId
+    cost: Cost
+    build: Callable[[], nn.Module] = field(repr=False, compare=False)
+    targets: frozenset[str] | None = None
+    has_backward: bool = False
+
+    def runs_in(self, target: str) -> bool:
+        """Whether ``target`` can run it."""
+        return self.targets is None or target in self.targets
