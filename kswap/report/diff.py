@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kswap.report.report import Change, Report, SiteRow
-from kswap.report.wording import settings
+from kswap.report.wording import report_settings
 
 # What makes a site different. Ch, scheme and reason are not here: a site that comes out the same is the same.
 COMPARED = (
@@ -118,7 +118,7 @@ def delta(change: Change) -> int:
 
 def _all_settings(report: Report) -> dict[str, str]:
     drop_in = "yes" if report.drop_in else "no"
-    return {"model": report.model, **settings(report), "drop-in": drop_in, "kswap": report.kswap}
+    return {"model": report.model, **report_settings(report), "drop-in": drop_in, "kswap": report.kswap}
 
 
 def _differing(before: SiteRow, after: SiteRow) -> tuple[str, ...]:

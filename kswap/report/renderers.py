@@ -44,22 +44,22 @@ VALUES: dict[str, Renderers] = {
     "report": Renderers(
         "kswap.report.report:Report",
         {
-            RICH: "kswap.report.terminal:render_terminal",
+            RICH: "kswap.report.report_terminal:render_terminal",
             "json": JSON,
-            "md": "kswap.report.markdown:render_markdown",
-            "html": "kswap.report.html:render_html",
-            "csv": "kswap.report.sites_csv:render_csv",
+            "md": "kswap.report.report_markdown:render_markdown",
+            "html": "kswap.report.report_html:render_html",
+            "csv": "kswap.report.report_csv:render_csv",
         },
         saved=("json", "md", "html"),
     ),
     "diff": Renderers(
         "kswap.report.diff:ReportDiff",
         {
-            RICH: "kswap.report.diff_render:render_diff_terminal",
+            RICH: "kswap.report.diff_terminal:render_terminal",
             "json": JSON,
-            "md": "kswap.report.diff_render:render_diff_markdown",
-            "html": "kswap.report.diff_render:render_diff_html",
-            "csv": "kswap.report.diff_render:render_diff_csv",
+            "md": "kswap.report.diff_markdown:render_markdown",
+            "html": "kswap.report.diff_html:render_html",
+            "csv": "kswap.report.diff_csv:render_csv",
         },
     ),
     "listing": Renderers(

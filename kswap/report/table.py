@@ -52,8 +52,8 @@ def column(head: str, cells: Sequence[str], justify: JustifyMethod = "left", sty
     return Column(head, tuple(Text(cell, style) for cell in cells), justify)
 
 
-def pairs(glyphs: Glyphs, befores: Sequence[int], afters: Sequence[int]) -> list[str]:
-    """``before -> after`` of many rows in short, with the arrows below each other."""
+def change_cells(glyphs: Glyphs, befores: Sequence[int], afters: Sequence[int]) -> list[str]:
+    """``before -> after`` per row, in short, with the arrows below each other."""
     left, right = [compact(n) for n in befores], [compact(n) for n in afters]
     wide_left, wide_right = max(map(len, left)), max(map(len, right))
     return [f"{a.rjust(wide_left)} {glyphs.arrow} {b.rjust(wide_right)}" for a, b in zip(left, right, strict=True)]

@@ -64,7 +64,7 @@ def size(input_size: tuple[int, ...], times: str = "x") -> str:
     return times.join(str(n) for n in input_size) or "unknown"
 
 
-def settings(report: Report, times: str = "x") -> dict[str, str]:
+def report_settings(report: Report, times: str = "x") -> dict[str, str]:
     """What the conversion was asked for, by label, without the model."""
     return {
         "scheme": report.scheme,
@@ -80,7 +80,7 @@ def tally(report: Report) -> str:
     return f"{len(report.replaced)} of {sites} replaced, {len(report.kept)} kept"
 
 
-def drop_in(report: Report) -> str:
+def drop_in_text(report: Report) -> str:
     """``yes`` or ``no``, with what that means."""
     if report.drop_in:
         return "yes (same class and methods as the original)"

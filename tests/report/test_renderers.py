@@ -13,11 +13,11 @@ from rich.console import Console
 
 from kswap.errors import ReportError
 from kswap.report.diff import diff_reports
-from kswap.report.html import render_html
-from kswap.report.markdown import render_markdown
 from kswap.report.renderers import VALUES, formats_of, render, resolve, saved_files, text_of
 from kswap.report.report import Report
-from kswap.report.sites_csv import render_csv
+from kswap.report.report_csv import render_csv
+from kswap.report.report_html import render_html
+from kswap.report.report_markdown import render_markdown
 from kswap.report.wording import compact, percent
 
 FORMATS = formats_of("report")
@@ -122,13 +122,15 @@ def test_the_fixture_is_the_published_network(sample_report: Report) -> None:
 
 
 def test_reports_need_no_torch() -> None:
-    modules = ", ".join(f"kswap.report.{name}" for name in ("renderers", "html", "layer", "condition"))
+    modules = ", ".join(
+        f"kswap.report.{name}" for name in ("renderers", "report_html", "diff_html", "layer", "condition")
+    )
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_jinja_is_imported_for_html_only() -> None:
-    code = "import sys, kswap.report.terminal, kswap.report.layer; print('jinja2' in sys.modules)"
+    code = "import sys, kswap.report.report_terminal, kswap.report.layer; print('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -11,19 +11,14 @@ from report_fixture import efficientnet_plan, efficientnet_report
 from rich.console import Console
 
 from kswap.report.diff import diff_reports
-from kswap.report.diff_render import (
-    render_diff_csv,
-    render_diff_html,
-    render_diff_markdown,
-    render_diff_terminal,
-    summary,
-)
+from kswap.report.diff_wording import summary
+from kswap.report.renderers import render, text_of
 from kswap.report.report import Report, report_of
 
 
 def shown(first: Report, second: Report, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
-    render_diff_terminal(diff_reports(first, second), console)
+    render(diff_reports(first, second), "rich", console)
     return console.file.getvalue()
 
 
@@ -33,9 +28,9 @@ def test_a_report_is_the_same_as_itself(sample_report: Report) -> None:
     assert diff.unchanged == 64
     assert summary(diff) == "no differences (64 sites compared)"
     assert "no differences (64 sites compared)" in shown(sample_report, sample_report)
-    assert "no differences" in render_diff_markdown(diff)
-    assert "no differences" in render_diff_html(diff)
-    assert {row["kind"] for row in csv.DictReader(io.StringIO(render_diff_csv(diff)))} == {"total", "original"}
+    assert "no differences" in text_of(diff, "md")
+    assert "no differences" in text_of(diff, "html")
+    assert {row["kind"] for row in csv.DictReader(io.StringIO(text_of(diff, "csv")))} == {"total", "original"}
 
 
 def test_totals_compare_the_converted_models(sample_report: Report, other_report: Report) -> None:
@@ -89,7 +84,7 @@ def test_sites_of_only_one_report(sample_report: Report) -> None:
     text = shown(sample_report, other)
     assert "Only in the first (1)\n    conv_head\n" in text
     assert "Only in the second (1)\n    head.conv\n" in text
-    markdown = render_diff_markdown(diff)
+    markdown = text_of(diff, "md")
     assert "Only in the first: 1 site</summary>" in markdown
     assert "- `head.conv`" in markdown
 
@@ -100,7 +95,7 @@ def test_a_change_that_the_plan_does_not_show_is_named(sample_report: Report) ->
     diff = diff_reports(sample_report, other)
     assert [change.fields for change in diff.changed] == [("activation",)]
     assert "K 20x64, other activation" in shown(sample_report, other)
-    assert "`K 20x64, other activation`" in render_diff_markdown(diff)
+    assert "`K 20x64, other activation`" in text_of(diff, "md")
 
 
 def test_placement_counts_only_where_a_site_is_replaced(sample_report: Report) -> None:
@@ -131,7 +126,7 @@ def test_json_and_csv_hold_the_changes(sample_report: Report, other_report: Repo
     data = json.loads(json.dumps(diff.to_json()))
     assert len(data["changed"]) == len(diff.changed)
     assert data["settings"] == [{"setting": "ch", "before": "16", "after": "32"}]
-    rows = list(csv.DictReader(io.StringIO(render_diff_csv(diff))))
+    rows = list(csv.DictReader(io.StringIO(text_of(diff, "csv"))))
     assert {"kind": "setting", "name": "ch", "field": "", "before": "16", "after": "32"} in rows
     assert {
         "kind": "changed",
@@ -144,7 +139,7 @@ def test_json_and_csv_hold_the_changes(sample_report: Report, other_report: Repo
 
 def test_markdown_and_html_name_every_changed_site(sample_report: Report, other_report: Report) -> None:
     diff = diff_reports(sample_report, other_report)
-    markdown, html = render_diff_markdown(diff), render_diff_html(diff)
+    markdown, html = text_of(diff, "md"), text_of(diff, "html")
     assert "| `blocks.6.0.conv_pwl` | `K 72x4+32 i20 L 20x16` | `K 36x8+32 i10 L 10x32` |" in markdown
     for change in diff.changed:
         assert f"`{change.name}`" in markdown

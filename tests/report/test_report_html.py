@@ -11,9 +11,9 @@ from report_fixture import HOSTILE, efficientnet_plan
 
 from kswap.errors import visible
 from kswap.report.diff import diff_reports
-from kswap.report.diff_render import render_diff_html
-from kswap.report.html import render_html
+from kswap.report.renderers import text_of
 from kswap.report.report import Report, report_of
+from kswap.report.report_html import render_html
 
 VOID = {"meta", "br", "wbr", "line", "rect", "path", "circle"}
 
@@ -74,7 +74,7 @@ def test_the_page_stands_for_itself(sample_report: Report, other_report: Report,
     if kind == "report":
         text = render_html(sample_report)
     else:
-        text = render_diff_html(diff_reports(sample_report, other_report))
+        text = text_of(diff_reports(sample_report, other_report), "html")
     page = Page(text)
     assert not {"script", "link", "img", "iframe", "object", "base"} & set(page.tags)
     assert not {"src", "href", "xlink:href", "data", "srcset"} & {name for name, _ in page.attributes}
@@ -92,7 +92,7 @@ def test_hostile_text_injects_nothing(hostile_report: Report, sample_report: Rep
         report = replace(hostile_report, model=attack, rules=attack, notes=(attack,))
         sites = tuple(replace(row, name=f"{attack}{index}") for index, row in enumerate(report.sites))
         report = replace(report, sites=sites)
-        for text in (render_html(report), render_diff_html(diff_reports(report, sample_report))):
+        for text in (render_html(report), text_of(diff_reports(report, sample_report), "html")):
             page = Page(text)
             assert not {"script", "img"} & set(page.tags)
             assert not [name for name, _ in page.attributes if name.startswith("on")]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kswap.report.glyphs import Glyphs
 from kswap.report.report import Report, SiteRow, report_of
-from kswap.report.terminal import render_terminal
+from kswap.report.report_terminal import render_terminal
 
 
 def shown(report: Report, width: int, terminal: bool = False) -> str:

@@ -15,11 +15,10 @@ from report_fixture import HOSTILE
 from kswap.errors import visible
 from kswap.report.csv_text import csv_cell, csv_text
 from kswap.report.diff import diff_reports
-from kswap.report.diff_render import render_diff_markdown
-from kswap.report.markdown import render_markdown
 from kswap.report.renderers import text_of
 from kswap.report.report import Report
-from kswap.report.sites_csv import COLUMNS, render_csv
+from kswap.report.report_csv import COLUMNS, render_csv
+from kswap.report.report_markdown import render_markdown
 
 UNESCAPED_PIPE = re.compile(r"(?<!\\)\|")
 
@@ -60,7 +59,7 @@ def test_markdown_tables_have_even_rows(sample_report: Report, hostile_report: R
 
 
 def test_markdown_shows_hostile_text_as_text(hostile_report: Report, sample_report: Report) -> None:
-    reports = (render_markdown(hostile_report), render_diff_markdown(diff_reports(sample_report, hostile_report)))
+    reports = (render_markdown(hostile_report), text_of(diff_reports(sample_report, hostile_report), "md"))
     for text in reports:
         html = MarkdownIt("commonmark").enable("table").render(text)
         assert "\x1b" not in html

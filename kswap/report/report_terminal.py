@@ -13,14 +13,14 @@ from kswap.report.report import Change, Report, SiteRow
 from kswap.report.table import (
     Arrangements,
     Column,
+    change_cells,
     column,
     is_roomy,
-    pairs,
     print_first_fitting,
     print_named_rows,
     what_is_left,
 )
-from kswap.report.wording import TOTAL_LABELS, compact, drop_in, settings, sites_by_reason, tally
+from kswap.report.wording import TOTAL_LABELS, compact, drop_in_text, report_settings, sites_by_reason, tally
 
 
 def _arrangements(report: Report, glyphs: Glyphs, console: Console) -> Arrangements:
@@ -35,9 +35,9 @@ def _arrangements(report: Report, glyphs: Glyphs, console: Console) -> Arrangeme
 
     channels = column("channels", [f"{r.in_channels}{glyphs.arrow}{r.out_channels}" for r in rows], "right")
     plan = column("plan", [r.short() for r in rows])
-    params = column("parameters", pairs(glyphs, [c.before for c in changes], [c.after for c in changes]))
+    params = column("parameters", change_cells(glyphs, [c.before for c in changes], [c.after for c in changes]))
     extra = [
-        column("MACs", pairs(glyphs, [r.macs_before for r in rows], [r.macs_after for r in rows])),
+        column("MACs", change_cells(glyphs, [r.macs_before for r in rows], [r.macs_after for r in rows])),
         column("stride", [str(r.stride) for r in rows], "right"),
         words("norm", lambda r: r.norm or "none"),
         words("activation", lambda r: r.activation or "none"),
@@ -96,7 +96,7 @@ def _print_remarks(report: Report, console: Console, glyphs: Glyphs) -> None:
             print_text(console, Text(glyphs.clean(note)), f"  {glyphs.bullet} ")
         console.print()
     style = "green" if report.drop_in else "yellow"
-    print_text(console, Text.assemble(("drop-in: ", "bold"), (drop_in(report), style)))
+    print_text(console, Text.assemble(("drop-in: ", "bold"), (drop_in_text(report), style)))
 
 
 def render_terminal(report: Report, console: Console) -> None:
@@ -108,7 +108,7 @@ def render_terminal(report: Report, console: Console) -> None:
     glyphs = Glyphs.of(console)
     head = Text.assemble((glyphs.clean(report.model), "bold"), ("  kswap " + glyphs.clean(report.kswap), "dim"))
     print_text(console, head)
-    chosen = f" {glyphs.dot} ".join(f"{key} {value}" for key, value in settings(report, glyphs.times).items())
+    chosen = f" {glyphs.dot} ".join(f"{key} {value}" for key, value in report_settings(report, glyphs.times).items())
     print_text(console, Text(glyphs.clean(chosen)))
     console.print()
     _print_totals(report, console, glyphs)

@@ -18,7 +18,7 @@ def _columns() -> list[str]:
     return names
 
 
-def flat(row: SiteRow) -> dict[str, Any]:
+def flat_row(row: SiteRow) -> dict[str, Any]:
     """A site as one flat mapping; what is absent is ``None``, and empty in the CSV."""
     plain = row.to_json()
     for label in ("k", "l"):
@@ -32,4 +32,4 @@ COLUMNS = tuple(_columns())
 
 def render_csv(report: Report) -> str:
     """All sites of the report, replaced and kept, in the order of the network."""
-    return csv_text(COLUMNS, map(flat, report.sites))
+    return csv_text(COLUMNS, map(flat_row, report.sites))

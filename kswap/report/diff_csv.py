@@ -1,0 +1,34 @@
+"""A comparison of two reports as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kswap.report.csv_text import csv_text
+from kswap.report.diff import ReportDiff
+from kswap.report.report_csv import flat_row
+
+COLUMNS = ("kind", "name", "field", "before", "after")
+
+
+def _rows(diff: ReportDiff) -> Iterator[tuple[Any, ...]]:
+    for setting in diff.settings:
+        yield "setting", setting.name, "", setting.before, setting.after
+    for kind, totals in (("total", diff.totals), ("original", diff.originals)):
+        for key, change in totals.items():
+            yield kind, key, "", change.before, change.after
+    for site in diff.changed:
+        before, after = flat_row(site.before), flat_row(site.after)
+        for key in before:
+            if before[key] != after[key]:
+                yield "changed", site.name, key, before[key], after[key]
+    for row in diff.only_before:
+        yield "only_before", row.name, "plan", row.short(), None
+    for row in diff.only_after:
+        yield "only_after", row.name, "plan", None, row.short()
+
+
+def render_csv(diff: ReportDiff) -> str:
+    """One row per difference: kind, name, field, before, after; totals always."""
+    return csv_text(COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in _rows(diff)))

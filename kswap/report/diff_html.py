@@ -1,0 +1,22 @@
+"""A comparison of two reports as one HTML page."""
+
+from __future__ import annotations
+
+from kswap.report.diff import ReportDiff
+from kswap.report.diff_wording import plan_texts, summary, total_rows
+from kswap.report.html import page
+from kswap.report.kinds import glossary_of
+
+
+def render_html(diff: ReportDiff) -> str:
+    """The comparison as one HTML page in the style of the report."""
+    return page(
+        "diff.html.jinja",
+        diff=diff,
+        models=list(dict.fromkeys((diff.before.model, diff.after.model))),
+        summary=summary(diff),
+        plan_texts=plan_texts,
+        totals=total_rows(diff),
+        only=[("first", diff.only_before), ("second", diff.only_after)],
+        glossary=glossary_of(diff.before, diff.after),
+    )
