@@ -18,6 +18,7 @@ from kswap.benchmarks.model_pair import Pair, Subject
 from kswap.benchmarks.worker import ask
 from kswap.conversion import convert
 from kswap.malloc import releasing_memory
+from kswap.runtimes.targets import find_target, prepare
 
 Side = Literal["original", "rewritten"]
 
@@ -47,8 +48,6 @@ def peak_memory(
 
 def answer(request: Mapping[str, Any]) -> int:
     """What the fresh process of :func:`peak_memory` does."""
-    from kswap.runtimes.targets import prepare
-
     subject, target = Subject.from_json(request["subject"]), str(request["target"])
     _warm_up(target)
     before = _held(target)
@@ -56,8 +55,9 @@ def answer(request: Mapping[str, Any]) -> int:
     prepared = prepare(model, inputs, target, request["threads"])
     del model
     _forget_peak()
-    for _ in range(_PASSES):
-        prepared.run()
+    with find_target(target).settings(request["threads"]):
+        for _ in range(_PASSES):
+            prepared.run()
     return max(_peak(target) - before, 0)
 
 
@@ -78,7 +78,6 @@ def _warm_up(target: str) -> None:
     import torchvision  # noqa: F401
 
     from kswap.inference.optimize import optimize_for_inference
-    from kswap.runtimes.targets import prepare
 
     inputs = (torch.zeros(1, 64, 4, 4),)
     model = nn.Sequential(nn.Conv2d(64, 64, 1, bias=False), nn.BatchNorm2d(64), nn.Conv2d(64, 64, 1))
@@ -102,11 +101,11 @@ def _forget_peak() -> None:
 def _held(target: str) -> int:
     """Bytes that are held now."""
     _forget_peak()
-    return torch.cuda.memory_allocated() if target == "cuda" else _status("VmRSS")
+    return torch.cuda.memory_allocated() if find_target(target).device == "cuda" else _status("VmRSS")
 
 
 def _peak(target: str) -> int:
-    return torch.cuda.max_memory_allocated() if target == "cuda" else _status("VmHWM")
+    return torch.cuda.max_memory_allocated() if find_target(target).device == "cuda" else _status("VmHWM")
 
 
 def _status(key: str) -> int:

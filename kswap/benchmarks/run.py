@@ -24,8 +24,9 @@ from kswap.errors import DeployError, KswapError
 from kswap.inference.optimize import optimize_for_inference
 from kswap.inference.record import optimization_of
 from kswap.malloc import keeping_memory
-from kswap.runtimes import targets as runtimes
 from kswap.runtimes.prepared import slices_of, torch_threads
+from kswap.runtimes.targets import TARGETS, check_target, eager_target, find_target, prepare
+from kswap.runtimes.targets.target import Target
 from kswap.saved.directory import read_report
 from kswap.sources.device import choose_device
 from kswap.timing import MOST_ROUNDS, Comparison, Spread, interleaved
@@ -214,23 +215,22 @@ def chosen_targets(names: Sequence[str], device: torch.device, asked: str = "aut
     """
     found: list[str] = []
     for name in names:
-        for target in _usable(device) if name == "all" else (name,):
-            runtimes.check_target(target)
-            if target == "cuda" and asked != "auto" and device.type != "cuda":
-                raise DeployError(f"target cuda contradicts --device {asked}: leave one of them out")
-            if device.type == "cuda" and asked != "auto" and target not in ("eager", "cuda"):
-                raise DeployError(f"target {target} runs on the CPU: leave out --device {asked}, or take target cuda")
-            found.append("cuda" if target == "eager" and device.type == "cuda" else target)
+        for target in _usable(device, asked) if name == "all" else (check_target(name),):
+            if target == eager_target("cpu"):  # the default, so it means PyTorch itself on the device
+                target = eager_target(device.type)
+            if asked != "auto" and target.device != device.type:
+                raise DeployError(
+                    f"target {target.name} contradicts --device {asked}: leave out one of them, or use target "
+                    f"{eager_target(device.type).name}"
+                )
+            found.append(target.name)
     return tuple(dict.fromkeys(found))
 
 
-def _usable(device: torch.device) -> Iterator[str]:
-    for target in runtimes.TARGETS:
-        if target == "cuda" and device.type != "cuda":
-            continue
-        with contextlib.suppress(DeployError):
-            runtimes.check_target(target)
-            yield target
+def _usable(device: torch.device, asked: str) -> Iterator[Target]:
+    """The targets that are installed, on the device that was asked for, or on it and the CPU."""
+    devices = {"cpu", device.type} if asked == "auto" else {device.type}
+    return (target for target in TARGETS.values() if target.device in devices and target.is_available)
 
 
 def _check(subject: Subject) -> None:
@@ -269,13 +269,13 @@ def _steps(request: Request, chosen: Sequence[str], device: torch.device) -> tup
     found = []
     for batch in request.batches:
         for target in chosen:
-            place = "cuda" if target == "cuda" else "cpu"
-            forms = FORMS if target in ("eager", "cuda") else FORMS[:1]
+            place = find_target(target).device
+            forms = FORMS if find_target(target).is_eager else FORMS[:1]
             found += [_Step(batch, target, place, "inference", form) for form in forms]
             if request.slice and batch > request.slice and batch % request.slice == 0:
                 found.append(_Step(batch, target, place, "inference", FORMS[0], request.slice))
         if request.train:
-            target = "cuda" if device.type == "cuda" else "eager"
+            target = eager_target(device.type).name
             found += [_Step(batch, target, device.type, "training", form) for form in FORMS]
     return tuple(found)
 
@@ -321,7 +321,8 @@ def _run(
     threads, slices = request.threads, step.slices
     return _times(
         request,
-        {side: runtimes.prepare(model, inputs, step.target, threads, slices=slices).run for side, model in sides},
+        step,
+        {side: prepare(model, inputs, step.target, threads, slices=slices).run for side, model in sides},
     )
 
 
@@ -335,14 +336,15 @@ def _trained(request: Request, pair: Pair, step: _Step, inputs: tuple[Tensor, ..
         if side == "rewritten" and step.form == "optimised":
             trained = optimize_for_training(trained, batch, autotune=request.autotune)
         runs[side] = training_step(trained, batch)
-    return _times(request, runs)
+    return _times(request, step, runs)
 
 
-def _times(request: Request, runs: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
+def _times(request: Request, step: _Step, runs: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
     gc.collect()
-    if request.rounds is not None:
-        return interleaved(runs, request.rounds)
-    return interleaved(runs, MOST_ROUNDS, seconds=request.seconds)
+    with find_target(step.target).settings(request.threads):
+        if request.rounds is not None:
+            return interleaved(runs, request.rounds)
+        return interleaved(runs, MOST_ROUNDS, seconds=request.seconds)
 
 
 def _row_of(request: Request, pair: Pair, step: _Step, stored: nn.Module, times: Mapping[str, Sequence[float]]) -> Row:

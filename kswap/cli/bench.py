@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kswap.cli.options import RUNTIMES, console, parse_size
+from kswap.cli.options import console, parse_size
 from kswap.cli.pictures import device_option, trust_option
 from kswap.errors import DeployError, nearest
+from kswap.runtimes.targets import TARGETS
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kswap.benchmarks.result import Benchmark, Row
     from kswap.report.glyphs import Glyphs
 
-TARGETS = (*RUNTIMES, "all")
+_CHOICES = (*TARGETS, "all")
 
 _LISTS = ("--batch", "--ch", "--targets")
 _COMMAND = "kswap.bench.command"
@@ -35,10 +36,10 @@ def _belongs(option: str, word: str) -> bool:
     if option != "--targets":
         return re.fullmatch(r"[\d.,]+", word) is not None
     parts = word.split(",")
-    if all(part in TARGETS for part in parts):
+    if all(part in _CHOICES for part in parts):
         return True
     # A misspelt target is not the name of a model.
-    return bool(nearest(word, TARGETS, 1)) and not re.search(r"[/._]", word)
+    return bool(nearest(word, _CHOICES, 1)) and not re.search(r"[/._]", word)
 
 
 def spread_lists(arguments: Iterable[str]) -> list[str]:
@@ -99,10 +100,10 @@ class _Lists(click.Command):
 )
 @click.option(
     "--targets",
-    type=click.Choice(TARGETS),
+    type=click.Choice(_CHOICES),
     multiple=True,
     metavar="NAME...",
-    help="eager, inductor, onnxruntime, openvino, cuda, or all that are installed.  [default: eager]",
+    help=f"{', '.join(TARGETS)}, or all that are installed.  [default: eager]",
 )
 @click.option(
     "--slice",

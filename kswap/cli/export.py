@@ -10,19 +10,16 @@ import click
 
 from kswap.cli.options import console, parse_size, status
 from kswap.cli.pictures import trust_option
+from kswap.runtimes.formats import FORMATS, check_format
 
 if TYPE_CHECKING:
     from kswap.runtimes.export import Exported
 
-# Each format with the runtime that its layers are chosen for. Named here as well as in kswap.runtimes.export, which
-# would import much for a help text.
-_TARGETS = {"onnx": "onnxruntime", "torch-export": "eager", "openvino": "openvino"}
-
 
 @click.command()
 @click.argument("directory", metavar="DIR")
-@click.option("--to", type=click.Choice(list(_TARGETS)), required=True, help="The format.")
-@click.option("--out", metavar="FILE", help="Where to write; else DIR's name with .onnx, .pt2 or .xml, here.")
+@click.option("--to", type=click.Choice(tuple(FORMATS)), required=True, help="The format.")
+@click.option("--out", metavar="FILE", help="Where to write; else DIR's name with the suffix of the format, here.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images at a time, fixed.")
 @click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else that of the conversion.")
 @click.option("--as-is", is_flag=True, help="The blocks as they were trained, compact; else plain convolutions.")
@@ -57,15 +54,16 @@ def export(
     and run on random inputs; when its outputs are not those of PyTorch, nothing is left behind.
     """
     size = parse_size(input_size)
+    chosen = check_format(to)
     with status(f"loading {directory}"):
         import torch
 
         from kswap.loading import load
-        from kswap.runtimes.export import check_export, export_model, suffix_of
+        from kswap.runtimes.export import check_export, export_model
         from kswap.sources.inputs import call_for
 
         conversion = load(directory, device="cpu", trust_source=trust_source)
-        path = check_export(to, out or f"{Path(directory).resolve().name}{suffix_of(to)}", force)
+        path = check_export(to, out or f"{Path(directory).resolve().name}{chosen.suffix}", force)
         model = conversion.model
         shape = conversion.plan.input_size
         if size is not None:
@@ -75,10 +73,9 @@ def export(
         from kswap.inference.optimize import optimize_for_inference
         from kswap.inference.store import recorded_implementations
 
-        target = _TARGETS[to]
-        found = recorded_implementations(directory, target, inputs[0].shape) if autotune else None
+        found = recorded_implementations(directory, chosen.target, inputs[0].shape) if autotune else None
         with status("choosing the form of each block"):
-            model = optimize_for_inference(model, inputs, target, autotune, threads, found)
+            model = optimize_for_inference(model, inputs, chosen.target, autotune, threads, found)
     with status(f"writing {path.name}"):
         exported = export_model(model, inputs, to, path, force=force)
     compact = sum(parameter.numel() for parameter in conversion.model.parameters())

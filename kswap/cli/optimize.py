@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kswap.cli.options import RUNTIMES, console, parse_size
+from kswap.cli.options import console, parse_size
 from kswap.cli.pictures import trust_option
+from kswap.runtimes.targets import TARGETS
 
 if TYPE_CHECKING:
     from kswap.inference.store import Optimized
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--target", type=click.Choice(RUNTIMES), default="eager", show_default=True, help="What will run it.")
+@click.option(
+    "--target", type=click.Choice(list(TARGETS)), default="eager", show_default=True, help="What will run it."
+)
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="At which batch it counts.")
 @click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else that of the conversion.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Measure with N threads.")

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Where a model can run. Named here as well as in kswap.runtimes.targets, which would import torch for a help text.
-RUNTIMES = ("eager", "inductor", "onnxruntime", "openvino", "cuda")
-
-
 scheme_option = click.option(
     "--scheme",
     type=click.Choice(list(SCHEMES)),

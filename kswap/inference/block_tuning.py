@@ -13,12 +13,8 @@ from kswap.inference.candidates import Candidates
 from kswap.inference.selection import FoldedModel, Selection
 from kswap.nn import PointwiseBlock
 from kswap.nn.implementation import ImplementationId
-from kswap.runtimes.targets import prepare
+from kswap.runtimes.targets import find_target, prepare
 from kswap.timing import interleaved
-
-# Forms that are measured, at most. To compile one takes inductor seconds.
-_MOST_FORMS = {"inductor": 3}
-_MOST_FORMS_ELSE = 8
 
 _SECONDS = 0.5
 _ROUNDS = 300
@@ -92,7 +88,7 @@ def _quickest(
     threads: int | None,
     in_context: bool,
 ) -> tuple[ImplementationId, Seconds]:
-    tried = candidates.shortlist(target, _MOST_FORMS.get(target, _MOST_FORMS_ELSE))
+    tried = candidates.shortlist(target, find_target(target).most_forms)
     if len(tried) == 1:
         return tried[0].id, {}
     example = torch.randn(shape).to(block.weight)
@@ -104,7 +100,8 @@ def _quickest(
             layer = _InContext(layer, (block.in_channels, block.out_channels)).to(block.weight)
         runs[one.id] = prepare(layer.eval(), (example,), target, threads, quick=True).run
     texts = {str(id_): run for id_, run in runs.items()}
-    times = interleaved(texts, rounds=_ROUNDS, seconds=_SECONDS, least=_LEAST_ROUNDS)
+    with find_target(target).settings(threads):
+        times = interleaved(texts, rounds=_ROUNDS, seconds=_SECONDS, least=_LEAST_ROUNDS)
     seconds = {id_: lower_half_median(times[str(id_)]) for id_ in runs}
     best, first = min(seconds, key=seconds.__getitem__), tried[0].id
     return (best if seconds[best] < _CLEARLY * seconds[first] else first), seconds

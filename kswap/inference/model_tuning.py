@@ -10,11 +10,8 @@ import torch
 
 from kswap.inference.block_tuning import Watcher, lower_half_median, tune_blocks
 from kswap.inference.selection import FoldedModel, Selection, build
-from kswap.runtimes.targets import prepare
+from kswap.runtimes.targets import find_target, prepare
 from kswap.timing import interleaved
-
-# Runtimes that fuse operators and choose layouts over the borders of layers, and are quick to compile.
-_FUSES_ACROSS_LAYERS = ("onnxruntime", "openvino")
 
 _ROUNDS = 40
 _LEAST_ROUNDS = 9
@@ -47,7 +44,8 @@ class _Tuning:
         for label, selection in tried.items():
             model = build(self.folded, selection, self.inputs).model
             runs[label] = prepare(model, self.inputs, self.target, self.threads, quick=True).run
-        times = interleaved(runs, rounds=_ROUNDS, seconds=_SECONDS, least=_LEAST_ROUNDS)
+        with find_target(self.target).settings(self.threads):
+            times = interleaved(runs, rounds=_ROUNDS, seconds=_SECONDS, least=_LEAST_ROUNDS)
         return {label: lower_half_median(values) for label, values in times.items()}
 
     def mixed(self, chosen: Selection, other: Selection) -> TunedModel:
@@ -83,7 +81,7 @@ def tune_model(
     only proposed: alone, in context, estimated, all dense. Where a target fuses across layers, the quickest is then
     mixed with the two that follow, group by group.
     """
-    tuning, fuses = _Tuning(folded, inputs, target, threads), target in _FUSES_ACROSS_LAYERS
+    tuning, fuses = _Tuning(folded, inputs, target, threads), find_target(target).fuses_across_layers
 
     def watched(name: str, blocks: int) -> None:
         if watch is not None:
@@ -91,7 +89,7 @@ def tune_model(
 
     alone = tune_blocks(folded, shapes, target, threads, watch=watched)
     tried = {alone.label: alone, "dense": folded.densest()}
-    if target != "inductor":
+    if find_target(target).tries_estimate:
         tried["estimated"] = folded.estimated(target)
     if fuses:
         context = tune_blocks(folded, shapes, target, threads, in_context=True, watch=watched)

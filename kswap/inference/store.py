@@ -19,7 +19,7 @@ from kswap.inference.optimize import optimize_for_inference
 from kswap.inference.record import Optimization, optimization_of
 from kswap.loading import load
 from kswap.nn.implementation import ImplementationId
-from kswap.runtimes.targets import TARGETS, check_target
+from kswap.runtimes.targets import TARGETS, check_target, find_target
 from kswap.saved.files import OPTIMIZED, PLAN, inside
 from kswap.version import __version__
 
@@ -58,7 +58,7 @@ def optimize_directory(
     :class:`kswap.errors.SavedError`.
     """
     check_target(target)
-    conversion = load(directory, device=_device(target), trust_source=trust_source)
+    conversion = load(directory, device=find_target(target).device, trust_source=trust_source)
     example = _example(conversion, batch, input_size)
     quick = optimize_for_inference(conversion.model, example, target, autotune, threads, watch=watch)
     made = Optimized(conversion, quick)
@@ -116,7 +116,7 @@ def load_optimized(
         raise DeployError(
             f"{directory} was not optimised {has}{hint}: run `kswap optimize {directory} --target {target}` first"
         )
-    conversion = load(directory, device=device or _device(target), trust_source=trust_source)
+    conversion = load(directory, device=device or find_target(target).device, trust_source=trust_source)
     record = records[target]
     example = _example(conversion, record.input_shape[0], record.input_shape[1:])
     return optimize_for_inference(
@@ -127,10 +127,6 @@ def load_optimized(
         threads=record.threads,
         implementations=record.implementations,
     )
-
-
-def _device(target: str) -> str:
-    return "cuda" if target == "cuda" else "cpu"
 
 
 def _example(conversion: Conversion, batch: int, size: tuple[int, ...] | None) -> torch.Tensor:

@@ -8,16 +8,18 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from kswap.errors import DeployError, nearest
-from kswap.runtimes.formats import FORMATS, Run
+from kswap.errors import DeployError
+from kswap.runtimes.formats import FORMATS, check_format
 from kswap.runtimes.prepared import in_eval_mode, relative_error, tensors_in
-from kswap.runtimes.targets import check_packages
+
+if TYPE_CHECKING:
+    from kswap.runtimes.formats.format import Run
 
 # Other kernels add in another order: 1e-7 to 1e-5 in float32, also through hundreds of layers. A wrong weight, a wrong
 # order of channels or float16 somewhere gives more than this.
@@ -59,15 +61,15 @@ def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force
     target = check_export(to, path, force)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     ready = in_eval_mode(model)
-    kind = FORMATS[to]
+    format_ = FORMATS[to]
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as fresh:
             written = Path(fresh) / target.name
-            operators = Counter(kind.write(ready, given, written))
-            largest = _largest_error(ready, kind.read(written), given)
+            operators = Counter(format_.write(ready, given, written))
+            largest = _largest_error(ready, format_.read(written), given)
             if not largest <= TOLERANCE:  # not a number is an error too
                 raise DeployError(
-                    f"{kind.runtime} gives other outputs than PyTorch (relative error {largest:.1e}, at most "
+                    f"{format_.package} gives other outputs than PyTorch (relative error {largest:.1e}, at most "
                     f"{TOLERANCE:.0e} is allowed): nothing was written; export to another format"
                 )
             files = sorted(Path(fresh).iterdir(), key=lambda file: file.name == target.name)
@@ -77,8 +79,8 @@ def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force
     except OSError as error:
         raise DeployError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
     params = sum(parameter.numel() for parameter in model.parameters())
-    version = importlib.metadata.version(kind.runtime)
-    return Exported(target, to, size, params, dict(operators.most_common()), largest, f"{kind.runtime} {version}")
+    version = importlib.metadata.version(format_.package)
+    return Exported(target, to, size, params, dict(operators.most_common()), largest, f"{format_.package} {version}")
 
 
 def check_export(to: str, path: str | Path, force: bool = False) -> Path:
@@ -88,28 +90,16 @@ def check_export(to: str, path: str | Path, force: bool = False) -> Path:
     Traceback (most recent call last):
     kswap.errors.DeployError: unknown format 'onyx'; did you mean onnx?
     """
-    if to not in FORMATS:
-        hint = nearest(to, FORMATS) or f": take one of {', '.join(FORMATS)}"
-        raise DeployError(f"unknown format '{to}'{hint}")
-    check_packages(FORMATS[to].runtime)
+    format_ = check_format(to)
     target = Path(path).expanduser().absolute()
-    if target.suffix != suffix_of(to):
-        raise DeployError(f"{path} is no name for {to}: let it end in {suffix_of(to)}")
-    for file in (target, *([target.with_suffix(".bin")] if to == "openvino" else [])):
+    if target.suffix != format_.suffix:
+        raise DeployError(f"{path} is no name for {to}: it must end in {format_.suffix}")
+    for file in reversed(format_.files(target)):
         if file.is_dir() or (file.exists() and not force):
             raise DeployError(f"{file} exists already: choose another file, or overwrite it with --force (force=True)")
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK | os.X_OK):
         raise DeployError(f"{path} cannot be written: {target.parent} is no directory that may be written to")
     return target
-
-
-def suffix_of(to: str) -> str:
-    """How the files of a format end.
-
-    >>> suffix_of("torch-export")
-    '.pt2'
-    """
-    return FORMATS[to].suffix
 
 
 def _largest_error(model: nn.Module, run: Run, inputs: tuple[Any, ...]) -> float:

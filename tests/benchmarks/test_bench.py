@@ -25,6 +25,7 @@ from kswap.cli.main import main
 from kswap.errors import DeployError, ModelError, PlanError, SavedError
 from kswap.malloc import keeping_memory, releasing_memory
 from kswap.runtimes.targets import TARGETS
+from kswap.runtimes.targets.target import Target
 
 SMALL = "mobilenetv3_small_050"
 QUICK: dict[str, Any] = {"rounds": 6, "memory": False, "autotune": False, "threads": 1, "progress": False}
@@ -314,7 +315,8 @@ def test_no_name_of_a_model_is_taken_for_a_target() -> None:
 
 
 def test_the_commands_targets_are_those_that_there_are() -> None:
-    assert set(command.TARGETS) == {*TARGETS, "all"}
+    (option,) = (option for option in command.bench.params if option.name == "targets")
+    assert set(option.type.choices) == {*TARGETS, "all"}
 
 
 @pytest.mark.parametrize(
@@ -364,11 +366,11 @@ def test_requests_without_sense_are_refused(wrong: dict[str, Any], says: str) ->
 
 
 def test_all_means_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_two(target: str) -> None:
-        if target not in ("eager", "openvino"):
+    def only_two(target: Target) -> None:
+        if target.name not in ("eager", "openvino"):
             raise DeployError("not here")
 
-    monkeypatch.setattr("kswap.runtimes.targets.check_target", only_two)
+    monkeypatch.setattr(Target, "check", only_two)
     assert chosen_targets(["all"], torch.device("cpu")) == ("eager", "openvino")
     with pytest.raises(DeployError, match="not here"):
         chosen_targets(["eager", "inductor"], torch.device("cpu"))

@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
 import kswap
-from kswap.cli.export import export as exporting
 from kswap.cli.main import main
 from kswap.errors import DeployError
 from kswap.inference.optimize import optimize_for_inference
+from kswap.runtimes import export as exporting
 from kswap.runtimes.export import check_export, export_model
 from kswap.runtimes.formats import FORMATS
 
@@ -164,7 +164,7 @@ def test_files_are_only_overwritten_when_told(tmp_path: Path) -> None:
     ("to", "name", "said"),
     [
         ("onyx", "model.onnx", "unknown format 'onyx'; did you mean onnx"),
-        ("onnx", "model.pt2", "let it end in .onnx"),
+        ("onnx", "model.pt2", "it must end in .onnx"),
         ("onnx", "nowhere/model.onnx", "is no directory that may be written to"),
     ],
 )

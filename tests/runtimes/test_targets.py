@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import kswap
 from kswap.errors import DeployError
+from kswap.runtimes import onnx_graph as graphs
 from kswap.runtimes.onnx_graph import onnx_graph, operators_of, pool_means_
-from kswap.runtimes.onnx_graph import onnx_graph as graphs
-from kswap.runtimes.targets import TARGETS, check_target, prepare
+from kswap.runtimes.targets import TARGETS, check_target, find_target, prepare
 
 HERE = [target for target in TARGETS if target != "cuda" or torch.cuda.is_available()]
 ON_ONNX = ("onnxruntime", "openvino")
@@ -110,12 +110,19 @@ def test_inductor_freezes_weights_and_keeps_many_models_apart() -> None:
 
 
 def test_threads_are_those_that_were_asked_for() -> None:
+    seen: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.get_num_threads())
+            return x
+
     before = torch.get_num_threads()
-    try:
-        prepare(bottleneck(), (torch.zeros(1, 24, 4, 4),), "eager", threads=3)
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    ready = prepare(Counting(), (torch.zeros(1),), "eager", threads=before + 2)
+    with find_target("eager").settings(before + 2):
+        ready.run()
+    assert seen == [before + 2]
+    assert torch.get_num_threads() == before
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
@@ -131,7 +138,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], recwarn: pytest.W
 def test_unknown_targets_are_refused_with_a_hint() -> None:
     with pytest.raises(DeployError, match="unknown target 'onnxrt'; did you mean onnxruntime"):
         check_target("onnxrt")
-    with pytest.raises(DeployError, match="unknown target 'abacus': take one of eager, inductor"):
+    with pytest.raises(DeployError, match="unknown target 'abacus': use one of eager, inductor"):
         prepare(bottleneck(), (torch.zeros(1, 24, 4, 4),), "abacus")
 
 
@@ -156,7 +163,7 @@ def test_a_missing_package_names_its_extra(
 
 def test_cuda_and_inductor_say_what_they_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DeployError, match="no CUDA device here: take another target"):
+    with pytest.raises(DeployError, match="no CUDA device here: use another target"):
         check_target("cuda")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(DeployError, match=r"needs a C\+\+ compiler"):

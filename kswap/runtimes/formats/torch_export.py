@@ -1,0 +1,46 @@
+"""A program of torch.export, run by PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kswap.runtimes.formats.format import Format
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from kswap.runtimes.formats.format import Run
+
+
+def _write(model: nn.Module, inputs: tuple[Any, ...], path: Path) -> list[str]:
+    import torch
+
+    from kswap.runtimes.prepared import failure, silence
+
+    try:
+        with silence(), torch.no_grad():
+            program = torch.export.export(model, inputs, strict=False)
+    except Exception as error:
+        raise failure("torch.export", model, error, "see torch's notes on torch.export") from error
+    for node in program.graph.nodes:  # long, and full of paths of this machine
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, path)
+    return [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+
+
+def _read(path: Path) -> Run:
+    import torch
+
+    from kswap.runtimes.prepared import tensors_in
+
+    module = torch.export.load(path).module()
+
+    def run(inputs: tuple[Any, ...]) -> list[Tensor]:
+        with torch.no_grad():
+            return tensors_in(module(*inputs))
+
+    return run
+
+
+FORMAT = Format("torch-export", ".pt2", "eager", "torch", _write, _read)

@@ -1,0 +1,28 @@
+"""PyTorch itself on the CPU, operator by operator."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from kswap.runtimes.targets.target import Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kswap.runtimes.prepared import Prepared
+
+
+def _settings(threads: int | None) -> AbstractContextManager[None]:
+    from kswap.runtimes.prepared import torch_threads
+
+    return torch_threads(threads)
+
+
+def _prepare(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, quick: bool) -> Prepared:
+    from kswap.runtimes.pytorch import placed, prepared_call
+
+    return prepared_call(*placed(model, inputs, TARGET.device))
+
+
+TARGET = Target("eager", "cpu", _prepare, _settings, is_eager=True)
