@@ -119,6 +119,7 @@ class Report:
     sites: tuple[SiteRow, ...]
     drop_in: bool
     notes: tuple[str, ...]
+    kind: str = "grouped"
 
     @property
     def replaced(self) -> tuple[SiteRow, ...]:
@@ -145,6 +146,7 @@ class Report:
             "model": self.model,
             "scheme": self.scheme,
             "ch": self.ch,
+            "kind": self.kind,
             "rules": self.rules,
             "input_size": list(self.input_size),
             **{key: change.to_json() for key, change in self.totals.items()},
@@ -173,6 +175,7 @@ class Report:
                 sites=tuple(SiteRow.from_json(site) for site in data["sites"]),
                 drop_in=bool(data["drop_in"]),
                 notes=tuple(str(note) for note in data["notes"]),
+                kind=str(data.get("kind", "grouped")),
                 **changes,
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, PlanError) as error:
@@ -234,4 +237,5 @@ def report_of(plan: Plan, drop_in: bool = True, notes: tuple[str, ...] = ()) -> 
         sites=rows,
         drop_in=drop_in,
         notes=(*plan.notes, *notes),
+        kind=plan.kind,
     )

@@ -66,7 +66,8 @@ def size(input_size: tuple[int, ...], times: str = "x") -> str:
 
 def report_settings(report: Report, times: str = "x") -> dict[str, str]:
     """What the conversion was asked for, by label, without the model."""
-    return {
+    kind = {} if report.kind == "grouped" else {"kind": report.kind}
+    return kind | {
         "scheme": report.scheme,
         "ch": str(report.ch),
         "rules": report.rules or "none",
