@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from kswap.errors import PlanError
-from kswap.nn.execution import Execution, GroupedComputation, Reorder
+from kswap.nn.group_merging import GroupMerging
 from kswap.nn.indices import IndexBuffers
+from kswap.nn.merged_groups import MergedGroups, Reorder
 from kswap.nn.pointwise import channel_dim, grouped_like, standardises, stride_of
 from kswap.planner.layer_plan import interleave_order
 from kswap.planner.layout import GroupedLayout
@@ -20,8 +23,8 @@ class GroupedPointwise(nn.Module):
     a linear layer ``(..., in_channels)`` and ``(..., out_channels)``. ``first`` and ``second`` are layers of
     the kind of the one that is replaced (see :func:`kswap.nn.pointwise.grouped_like`); ``second`` is ``None``
     when the groups divide the filters. Weights have torch's own initialisation; :mod:`kswap.nn.init` draws
-    those of the papers. ``computation`` is how the layer is computed, ``None`` for those layers as they stand; it
-    has no parameters and no part in the state dict.
+    those of the papers. ``computation`` computes the layer in merged groups, or is ``None`` for the stock operators;
+    it has no parameters and is not in the state dict.
 
     >>> layer = GroupedPointwise(GroupedLayout.of(14, 10, ch=4))
     >>> layer(torch.zeros(2, 14, 5, 7)).shape
@@ -46,7 +49,7 @@ class GroupedPointwise(nn.Module):
         if layout.extra_groups:
             extra = layout.extra_groups
             self.second = grouped_like(like, self.second_channels, extra, extra, strided)
-        self.computation: GroupedComputation | None = None
+        self.computation: MergedGroups | None = None
 
     @property
     def convolutions(self) -> tuple[nn.Module, ...]:
@@ -54,27 +57,28 @@ class GroupedPointwise(nn.Module):
         return (self.first,) if self.second is None else (self.first, self.second)
 
     @property
-    def has_executions(self) -> bool:
-        """Whether the layer can be computed in other ways than as it stands: the two-dimensional ones can, but for
-        weight-standardised convolutions."""
+    def can_merge(self) -> bool:
+        """Whether groups can be merged: in two-dimensional convolutions, except weight-standardised ones."""
         return isinstance(self.first, nn.Conv2d) and not standardises(self.first)
 
-    def compute_as_(self, execution: Execution | None, order: Tensor | None = None) -> None:
-        """Choose how the layer is computed, in place; ``None`` is as it stands. Parameters stay as they are.
+    def compute_as_(self, merging: GroupMerging | None, order: Sequence[int] | None = None) -> None:
+        """Choose in which groups the layer is computed, in place, over the same parameters.
 
-        A dense ``execution`` takes in the interleave ``order`` in front of the layer. Raises
-        :class:`kswap.errors.PlanError` where the layer cannot be computed so.
+        Args:
+            merging: the groups; ``None`` is by the stock operators.
+            order: an interleave before the layer, which a dense ``merging`` takes in.
+
+        Raises:
+            PlanError: where the layer cannot be computed so.
         """
         self.computation = None
-        if execution is None:
+        if merging is None:
             return
-        if not self.has_executions:
-            raise PlanError(f"a {type(self.first).__name__} is only computed as it stands: choose no execution for it")
+        if not self.can_merge:
+            raise PlanError(f"the groups of a {type(self.first).__name__} cannot be merged: choose no merging for it")
         weight = self.first.weight
         assert isinstance(weight, Tensor)
-        stride = stride_of(self.first)
-        taken = order.tolist() if order is not None else None
-        self.computation = GroupedComputation(self.layout, execution, stride, taken, weight.device)
+        self.computation = MergedGroups(self.layout, merging, stride_of(self.first), order, weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.computation is not None:
@@ -92,7 +96,7 @@ class GroupedPointwise(nn.Module):
 
 
 class Interleave(IndexBuffers):
-    """Puts channels 0, s, 2s, ... first, then 1, 1 + s, ..., and so on; shapes stay as they are.
+    """Puts channels 0, s, 2s, ... first, then 1, 1 + s, ..., and so on; the shape is unchanged.
 
     ``dim`` is the dimension of the channels, counted from the end. ``computation`` is as in
     :class:`GroupedPointwise`.
@@ -112,8 +116,8 @@ class Interleave(IndexBuffers):
         self.computation: Reorder | None = None
 
     def compute_as_(self, chosen: bool) -> None:
-        """Compute the interleave as :class:`kswap.nn.execution.Reorder` does, or as it stands, in place."""
-        self.computation = Reorder(interleave_order(self.channels, self.step), self.order.device) if chosen else None
+        """Compute as :class:`kswap.nn.merged_groups.Reorder` does, or by the stock operator, in place."""
+        self.computation = Reorder(self.indices("order"), self.order.device) if chosen else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.computation is not None:

@@ -35,6 +35,10 @@ class IndexBuffers(nn.Module):
         buffer = None if indices is None else torch.tensor(indices, dtype=torch.long, device=device)
         self.register_buffer(name, buffer, persistent=False)
 
+    def indices(self, name: str) -> tuple[int, ...]:
+        """The indices in the buffer ``name``, whatever device it is on."""
+        return self._indices[name]
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         before = {name: self._buffers[name] for name in self._indices}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

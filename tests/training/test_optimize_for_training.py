@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 import kswap
 from kswap.errors import DeployError, PlanError
 from kswap.nn import GroupedBlock, PointwiseBlock
-from kswap.nn.execution import Execution, executions
+from kswap.nn.group_merging import GroupMerging, group_mergings
+from kswap.nn.implementation import ImplementationId
 from kswap.planner import GroupedLayout, plan_layer
-from kswap.training.optimize import optimize_for_training
+from kswap.training.kinds import trainable
+from kswap.training.optimize import optimize_for_training, quickest
 
 # A bias before a batch norm has a gradient of exactly 0: what is left there is the rounding of long sums.
 CLOSE = {"rtol": 1e-12, "atol": 1e-10}
@@ -35,9 +38,9 @@ def results(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return {"out": out.detach(), "grad of x": x.grad, **gradients, **copy.deepcopy(module.state_dict())}  # type: ignore[dict-item]
 
 
-def choices(block: PointwiseBlock) -> list[tuple[Execution | None, Execution | None]]:
-    ks = executions(block.k.layout)
-    ls: list[Execution | None] = [None] if block.l is None else list(executions(block.l.layout))
+def choices(block: PointwiseBlock) -> list[tuple[GroupMerging | None, GroupMerging | None]]:
+    ks = group_mergings(block.k.layout)
+    ls: list[GroupMerging | None] = [None] if block.l is None else list(group_mergings(block.l.layout))
     return [(ks[i % len(ks)], ls[i % len(ls)]) for i in range(max(len(ks), len(ls)))]
 
 
@@ -46,7 +49,7 @@ def choices(block: PointwiseBlock) -> list[tuple[Execution | None, Execution | N
     ic=st.integers(2, 90), f=st.integers(1, 90), ch=st.integers(1, 24), scheme=st.sampled_from(["v1", "v2"]),
     bias=st.booleans(), norm=st.booleans(), act=st.booleans(), stride=st.integers(1, 2), channels_last=st.booleans(),
 )  # fmt: skip
-def test_every_execution_of_a_block_computes_the_same(
+def test_every_merging_of_a_block_computes_the_same(
     ic: int, f: int, ch: int, scheme: str, bias: bool, norm: bool, act: bool, stride: int, channels_last: bool
 ) -> None:
     plan = plan_layer(ic, f, ch, scheme)
@@ -66,7 +69,7 @@ def test_every_execution_of_a_block_computes_the_same(
 
 
 @pytest.mark.parametrize(("ic", "f"), [(1152, 320), (64, 48), (14, 10), (24, 144), (30, 1)])
-def test_every_execution_keeps_channels_last(ic: int, f: int) -> None:
+def test_every_merging_keeps_channels_last(ic: int, f: int) -> None:
     plan = plan_layer(ic, f, 4)
     block = GroupedBlock(plan, nn.BatchNorm2d(f)) if plan.k else GroupedBlock(plan_layer(64, 48, 16))
     x = torch.randn(2, block.in_channels, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -78,7 +81,7 @@ def test_every_execution_keeps_channels_last(ic: int, f: int) -> None:
         assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_what_every_execution_multiplies_has_second_derivatives() -> None:
+def test_what_every_merging_multiplies_has_second_derivatives() -> None:
     block = GroupedBlock(plan_layer(9, 7, 2), replaces=nn.Conv2d(9, 7, 1)).double()
     x = torch.randn(2, 9, 2, 2, dtype=torch.double, requires_grad=True)
     for k, l in choices(block):  # noqa: E741
@@ -86,33 +89,33 @@ def test_what_every_execution_multiplies_has_second_derivatives() -> None:
         assert torch.autograd.gradgradcheck(block, x)
 
 
-def test_executions_go_from_the_layout_itself_to_dense() -> None:
+def test_mergings_go_from_the_layout_itself_to_dense() -> None:
     layout = GroupedLayout.of(1152, 320, 16)
-    found = executions(layout)
-    assert found[0] == Execution(72, 32)
-    assert found[-1] == Execution(1)
+    found = group_mergings(layout)
+    assert found[0] == GroupMerging(72, 32)
+    assert found[-1] == GroupMerging(1)
     assert len(set(found)) == len(found)
-    assert executions(GroupedLayout.of(12, 12, 16)) == [Execution(1)]
+    assert group_mergings(GroupedLayout.of(12, 12, 16)) == [GroupMerging(1)]
 
 
-@pytest.mark.parametrize("execution", [Execution(5, 32), Execution(7), Execution(72, 5)])
-def test_groups_that_do_not_divide_are_refused(execution: Execution) -> None:
+@pytest.mark.parametrize("merging", [GroupMerging(5, 32), GroupMerging(7), GroupMerging(72, 5)])
+def test_groups_that_do_not_divide_are_refused(merging: GroupMerging) -> None:
     block = GroupedBlock(plan_layer(1152, 320, 16))
     with pytest.raises(PlanError, match="take divisors"):
-        block.compute_as_(execution)
+        block.compute_as_(merging)
 
 
 def test_other_kinds_stay_as_they_stand() -> None:
     block = GroupedBlock(plan_layer(64, 48, 16), replaces=nn.Linear(64, 48))
-    with pytest.raises(PlanError, match="only computed as it stands"):
-        block.compute_as_(Execution(1))
+    with pytest.raises(PlanError, match="cannot be merged"):
+        block.compute_as_(GroupMerging(1))
     assert optimize_for_training(nn.Sequential(block))(torch.zeros(2, 64)).shape == (2, 48)
 
 
 def test_frozen_parameters_get_no_gradient() -> None:
     block = GroupedBlock(plan_layer(64, 40, 16), replaces=nn.Conv2d(64, 40, 1))
     block.k.first.requires_grad_(False)
-    block.compute_as_(Execution(2, 0) if not block.k.layout.extra_groups else executions(block.k.layout)[0])
+    block.compute_as_(GroupMerging(2, 0) if not block.k.layout.extra_groups else group_mergings(block.k.layout)[0])
     block(torch.randn(2, 64, 3, 3)).sum().backward()
     assert block.k.first.weight.grad is None
     assert block.l is not None
@@ -137,9 +140,9 @@ def small(**kwargs: object) -> kswap.Conversion:
     return kswap.convert("mobilenetv3_small_050", ch=8, device="cpu", seed=0, num_classes=4, drop_rate=0.0, **kwargs)  # type: ignore[arg-type]
 
 
-def executed(model: nn.Module) -> list[Execution]:
+def mergings_in(model: nn.Module) -> list[GroupMerging]:
     blocks = [m for m in model.modules() if isinstance(m, PointwiseBlock)]
-    return [g.computation.execution for block in blocks for g in block.grouped_layers if g.computation is not None]
+    return [g.computation.merging for block in blocks for g in block.grouped_layers if g.computation is not None]
 
 
 @pytest.mark.parametrize("autotune", [False, True])
@@ -150,8 +153,8 @@ def test_a_training_step_of_a_whole_model_is_the_same(autotune: bool) -> None:
     quick = optimize_for_training(model, x, autotune=autotune)
     assert type(quick) is type(model)
     assert quick.training
-    assert executed(quick)
-    assert not executed(model)
+    assert mergings_in(quick)
+    assert not mergings_in(model)
     wanted = results(plain, x)
     torch.testing.assert_close(results(quick, x), wanted, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(quick.eval()(x), plain.eval()(x), rtol=1e-9, atol=1e-9)
@@ -184,7 +187,7 @@ def test_what_was_trained_is_saved_and_loaded(tmp_path: Path) -> None:
 def test_a_deep_copy_computes_in_the_same_way_with_weights_of_its_own() -> None:
     quick = optimize_for_training(small().model)
     other = copy.deepcopy(quick)
-    assert executed(other) == executed(quick)
+    assert mergings_in(other) == mergings_in(quick)
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(other.eval()(x), quick.eval()(x))
     assert next(other.parameters()) is not next(quick.parameters())
@@ -193,8 +196,8 @@ def test_a_deep_copy_computes_in_the_same_way_with_weights_of_its_own() -> None:
 def test_the_rule_keeps_wide_groups_and_merges_narrow_ones() -> None:
     block = GroupedBlock(plan_layer(1152, 320, 16))
     quick = optimize_for_training(nn.Sequential(block))
-    assert executed(quick)[1] == Execution(20)
-    assert executed(quick)[0].first < 72
+    assert mergings_in(quick)[1] == GroupMerging(20)
+    assert mergings_in(quick)[0].first < 72
 
 
 def test_a_recorded_graph_has_stock_operators_only() -> None:
@@ -220,8 +223,8 @@ def test_an_input_that_does_not_fit_is_refused() -> None:
     assert all(module.training for module in model.modules())
 
 
-def test_the_transforms_of_torch_func_work_on_every_execution() -> None:
-    block = PointwiseBlock(plan_layer(30, 22, 4), nn.BatchNorm2d(22)).eval().double()
+def test_the_transforms_of_torch_func_work_on_every_merging() -> None:
+    block = GroupedBlock(plan_layer(30, 22, 4), nn.BatchNorm2d(22)).eval().double()
     x = torch.randn(2, 1, 30, 3, 3, dtype=torch.double)
 
     def gradient(x: Tensor) -> Tensor:
@@ -235,3 +238,45 @@ def test_the_transforms_of_torch_func_work_on_every_execution() -> None:
     for k, l in choices(block):  # noqa: E741
         block.compute_as_(k, l)
         torch.testing.assert_close(results(), wanted, **CLOSE)
+
+
+def test_measuring_takes_the_quickest_of_the_whole_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K first, then L with the K that was found; weights, gradients and statistics stay."""
+    block = GroupedBlock(plan_layer(1152, 320, 16), nn.BatchNorm2d(320), nn.SiLU()).train()
+    before = copy.deepcopy(block.state_dict())
+    asked: list[list[str]] = []
+
+    def interleaved(runs: dict[str, Callable[[], object]], **_: object) -> dict[str, list[float]]:
+        asked.append(list(runs))
+        for run in list(runs.values())[:2]:
+            run()
+        return {text: [1.0 if "k_first=36,k_second=0" in text and "l_first=10" in text else 2.0] for text in runs}
+
+    monkeypatch.setattr("kswap.training.optimize.interleaved", interleaved)
+    estimated = trainable(block).estimated.id
+    monkeypatch.setattr("kswap.training.kinds.grouped._estimated", lambda layer: group_mergings(layer.layout)[1])
+    assert trainable(block).estimated.id != estimated
+    chosen = quickest(block, torch.empty(1, 1152, 4, 4))
+    assert [len(texts) for texts in asked] == [len(group_mergings(layer.layout)) for layer in block.grouped_layers]
+    assert (chosen["k_first"], chosen["l_first"]) == (36, 10)
+    assert ImplementationId.parse(str(chosen)) == chosen
+    torch.testing.assert_close(block.state_dict(), before, rtol=0, atol=0)
+    assert all(p.grad is None for p in block.parameters())
+    built = trainable(block).named(chosen).build()
+    assert mergings_in(built) == [GroupMerging(36), GroupMerging(10)]
+    assert all(a is b for a, b in zip(built.parameters(), block.parameters(), strict=True))
+
+
+def test_low_rank_blocks_are_trained_as_they_are() -> None:
+    model = kswap.convert("test_resnet", kind="low-rank", device="cpu", seed=0).model.train()
+    quick = optimize_for_training(model, torch.randn(2, 3, 64, 64))
+    assert all(a is b for a, b in zip(model.parameters(), quick.parameters(), strict=True))
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(model.eval()(x), quick.eval()(x))
+
+
+def test_the_global_random_state_is_not_advanced() -> None:
+    model, x = small().model.train(), torch.randn(2, 3, 64, 64)
+    before = torch.get_rng_state()
+    optimize_for_training(model, x)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kswap.errors import PlanError
 from kswap.nn.block import ACTIVATION, LAYER, NORM, PointwiseBlock, Stage
-from kswap.nn.execution import Execution
+from kswap.nn.group_merging import GroupMerging
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.planner.layer_plan import LayerPlan
 
@@ -92,25 +92,24 @@ class GroupedBlock(PointwiseBlock):
         part = _PARTS[child]
         return part, rest.rpartition(".")[2] if part == LAYER else rest
 
-    def compute_as_(self, k: Execution | None, l: Execution | None = None) -> None:  # noqa: E741
-        """Choose how K and L are computed, in place; ``None`` is as they stand. What they compute, parameters and
-        state dict stay.
+    def compute_as_(self, k: GroupMerging | None, l: GroupMerging | None = None) -> None:  # noqa: E741
+        """Choose in which groups K and L are computed, in place; ``None`` is by the stock operators.
 
-        A dense L takes in the interleave. Raises :class:`kswap.errors.PlanError` for an execution that does not
-        fit, or that is not for this kind of layer.
+        What they compute, parameters and state dict are unchanged. A dense L takes in the interleave. Raises
+        :class:`kswap.errors.PlanError` for a merging that does not fit, or layers whose groups cannot be merged.
 
         >>> from kswap.planner import plan_layer
         >>> block = GroupedBlock(plan_layer(64, 48, ch=16))
-        >>> block.compute_as_(Execution(4), Execution(1))
+        >>> block.compute_as_(GroupMerging(4), GroupMerging(1))
         """
         if l is not None and self.l is None:
-            raise PlanError("this block has no second layer: choose no execution for it")
+            raise PlanError("this block has no second layer: choose no merging for it")
         self.k.compute_as_(k)
         if self.interleave is not None:
             self.interleave.compute_as_(self.k.computation is not None)
         if self.l is not None:
             taken = l is not None and l.is_dense and self.interleave is not None
-            self.l.compute_as_(l, self.interleave.order if taken and self.interleave is not None else None)
+            self.l.compute_as_(l, self.interleave.indices("order") if taken and self.interleave is not None else None)
 
     def forward(self, x: Tensor) -> Tensor:
         k: Tensor = self.k(x)

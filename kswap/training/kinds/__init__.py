@@ -1,0 +1,22 @@
+"""What training knows of each kind of block, one file per kind, named as the kind."""
+
+from __future__ import annotations
+
+import importlib
+
+from kswap.nn import PointwiseBlock
+from kswap.training.trainable import Trainable
+
+
+def trainable(block: PointwiseBlock) -> Trainable:
+    """The ways to compute ``block`` in training. The file of a kind defines ``trainable(block)``.
+
+    >>> from kswap.nn import build_block
+    >>> from kswap.planner import plan_layer
+    >>> found = trainable(build_block(plan_layer(64, 48, ch=16)))
+    >>> str(found.estimated.id), len(found.variations), found.estimated.has_backward
+    ('grouped.merge(k_first=4,k_second=0,l_first=3,l_second=0)', 2, True)
+    """
+    module = importlib.import_module(f"{__name__}.{block.plan.kind.replace('-', '_')}")
+    found: Trainable = module.trainable(block)
+    return found
