@@ -7,6 +7,7 @@ where the value is.
 
 Field types: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any`` (any JSON value), unions, ``Literal``, enums,
 ``tuple``, ``list``, ``Mapping`` and ``dict`` with text keys, dataclasses, and ``Annotated[int, Between(1, 64)]``.
+A class with ``to_json`` and ``from_json`` of its own is asked for them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union
 
@@ -75,6 +76,8 @@ def encode(value: Any) -> Any:
         return value
     if isinstance(value, enum.Enum):
         return encode(value.value)
+    if hasattr(value, "from_json"):
+        return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         written = {key: encode(getattr(value, f.name)) for f, key, _ in _fields_of(type(value))}
         return written | {name: encode(getattr(value, name)) for name in _properties_of(type(value))}
@@ -136,6 +139,8 @@ class _Decoder:
             return self._sequence(kind, origin or kind, data, path)
         if isinstance(origin, type) and issubclass(origin, Mapping):
             return self._mapping(kind, data, path)
+        if hasattr(kind, "from_json"):
+            return self._own(lambda: kind.from_json(data), path)
         if dataclasses.is_dataclass(kind):
             return self._table(kind, data, path)
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -213,12 +218,16 @@ class _Decoder:
                 values[field.name] = self.read(hints[field.name], data[found], _join(path, found))
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 raise self.refuse(path, f"lacks {key}")
+        return self._own(lambda: kind(**values), path)
+
+    def _own(self, make: Callable[[], Any], path: str) -> Any:
+        """What ``make`` returns; an error of its own checks says where the value is."""
         try:
-            return kind(**values)
+            return make()
         except KswapError as error:
             if isinstance(error, self.error):
                 raise
-            raise self.refuse(path, f"does not fit: {error}") from error
+            raise self.refuse(path, f"cannot be read: {error}") from error
 
     def _count(self, data: Any, path: str) -> None:
         if len(data) > MOST_ITEMS:

@@ -43,6 +43,4 @@ class Conversion:
 
     def save(self, directory: str | Path, force: bool = False) -> Path:
         """Write weights, plan and reports into ``directory``; see :func:`kswap.saved.directory.save`."""
-        return save(
-            self.model, self.plan, self.report, self.source, self.base_hash, self.call.to_json(), directory, force=force
-        )
+        return save(self.model, self.plan, self.report, self.source, self.base_hash, self.call, directory, force)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class KswapError(Exception):
@@ -36,6 +38,31 @@ class ReportError(KswapError):
 
 class DeployError(KswapError):
     """A model cannot be optimised, exported or measured for a runtime."""
+
+
+_COMMAND_LINE = contextvars.ContextVar("kswap_command_line", default=False)
+
+
+@contextlib.contextmanager
+def called_from_command_line() -> Iterator[None]:
+    """Inside, messages name options of the command line instead of Python's arguments."""
+    token = _COMMAND_LINE.set(True)
+    try:
+        yield
+    finally:
+        _COMMAND_LINE.reset(token)
+
+
+def wording(python: str, command: str) -> str:
+    """The one of two wordings of a hint that fits how kswap was called.
+
+    >>> wording("pass force=True", "overwrite it with --force")
+    'pass force=True'
+    >>> with called_from_command_line():
+    ...     wording("pass force=True", "overwrite it with --force")
+    'overwrite it with --force'
+    """
+    return command if _COMMAND_LINE.get() else python
 
 
 def visible(text: str) -> str:

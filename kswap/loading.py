@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import torch
 from torch import nn
 
 from kswap.converted import Conversion
-from kswap.errors import KswapError, ModelError, SavedError
-from kswap.graph.call import Call
+from kswap.errors import KswapError, ModelError, SavedError, excerpt, wording
 from kswap.graph.clone import full_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.splice import splice_
 from kswap.planner.plan import Plan
-from kswap.saved.directory import plan_of, read_report, read_saved, source_of, versions_text
+from kswap.saved.directory import read_report
+from kswap.saved.manifest import Manifest, read_manifest
 from kswap.saved.weights import load_weights_, read_weights
 from kswap.sources.builders import build
 from kswap.sources.check import check_model
@@ -30,42 +31,42 @@ def load(
     model: nn.Module | None = None,
     trust_source: bool = False,
 ) -> Conversion:
-    """The conversion that was saved in ``directory``, in eval mode, on ``device`` (the CPU without one).
+    """The conversion that was saved in ``directory``, in eval mode.
 
-    The original is built from its source, the plan is replayed on it, and the weights are loaded. A model of
-    a user's own (``package.module:factory``, ``file.py:factory``) runs that code: pass ``trust_source=True``
-    if you trust the directory and the code. One that was passed to :func:`kswap.convert` as a module has to
-    be passed again, unconverted, as ``model``. Raises :class:`SavedError` for a directory that is
-    damaged, foreign or does not fit.
+    The original is built from its source, the plan is replayed on it, and the weights are loaded. The global random
+    state is not used.
+
+    Args:
+        directory: what :meth:`kswap.Conversion.save` wrote.
+        device: where the model goes: ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the CPU without one.
+        model: the original, unconverted, where it was passed to :func:`kswap.convert` as a module.
+        trust_source: whether the user's own code (``package.module:factory``, ``file.py:factory``) that built the
+            original may run. Pass ``True`` if you trust the directory and the code.
+
+    Raises:
+        SavedError: the directory is damaged, of another program, or does not fit.
     """
     target = choose_device(device)
     root = Path(directory)
-    saved = read_saved(root)
-    source, plan = source_of(saved), plan_of(root, saved)
+    manifest = read_manifest(root)
     report = read_report(root)
-    base = _base(root, source, model, trust_source)
-    base_hash = structure_hash(base)
-    if base_hash != saved.get("base_hash"):
-        raise SavedError(
-            f"{root} was converted from another {source.title} than this one: its layers differ "
-            f"(saved with {versions_text(saved)}); build the same model, or convert again"
-        )
-    call = _call_of(root, saved, plan)
-    converted = _replay(base, plan, root)
-    dtype = getattr(torch, str(saved.get("dtype")), None)
-    if isinstance(dtype, torch.dtype):
-        converted.to(dtype)
-    load_weights_(converted, root, str(saved.get("weights_sha256")))
-    frozen = set(saved.get("frozen", ()))
+    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and then overwritten
+        base = _base(root, manifest, model, trust_source)
+        converted = _replay(base, manifest.plan, root)
+    if manifest.dtype is not None:
+        converted.to(getattr(torch, manifest.dtype))
+    load_weights_(converted, root, manifest.weights_sha256)
+    frozen = set(manifest.frozen)
     for name, parameter in converted.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    return Conversion(converted.to(target).eval(), plan, report, source, base_hash, call)
+    converted.to(target).eval()
+    return Conversion(converted, manifest.plan, report, manifest.source, manifest.base_hash, manifest.call)
 
 
 def original_model(
     model: nn.Module | str, kwargs: dict[str, Any], meta: bool = False, pretrained: bool = False
 ) -> tuple[Source, nn.Module]:
-    """The source and the original: a module is given back as it is, a name is built (``meta``: without weights).
+    """The source and the original: a module is returned unchanged, a name is built (``meta``: without weights).
 
     Raises :class:`ModelError`.
     """
@@ -75,7 +76,7 @@ def original_model(
             names = ", ".join([*kwargs, *(["pretrained"] if pretrained else [])])
             raise ModelError(f"{names} can only be given with a model's name, not with a module")
         return source_of_module(model), model
-    if Path(model).is_dir():
+    if os.path.isdir(model):
         return original_of(model, meta=meta)
     source = parse_source(model, kwargs)
     return source, build(source, pretrained=pretrained, meta=meta)
@@ -87,48 +88,62 @@ def original_of(directory: str | Path, meta: bool = False) -> tuple[Source, nn.M
     Raises :class:`SavedError` as :func:`load` does.
     """
     root = Path(directory)
-    saved = read_saved(root)
-    source = source_of(saved)
+    manifest = read_manifest(root)
+    source = manifest.source
     if source.needs_trust or source.kind == "module":
         raise SavedError(
-            f"the original of {root} comes from {source.title}: name that as the model instead of the directory"
+            f"the original of {excerpt(root, 200)} comes from {excerpt(source.title)}: "
+            "name that as the model instead of the directory"
         )
-    base = build(source, meta=meta)
+    _check_structure(root, manifest, _build(root, manifest, meta=True))
+    base = _build(root, manifest, meta=meta)
     if not meta:
-        tensors = read_weights(root, str(saved.get("weights_sha256")))
+        tensors = read_weights(root, manifest.weights_sha256)
         own = base.state_dict()
         shared = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
         base.load_state_dict(shared, strict=False)
     return source, base
 
 
-def _base(root: Path, source: Source, model: nn.Module | None, trust_source: bool) -> nn.Module:
+def _base(root: Path, manifest: Manifest, model: nn.Module | None, trust_source: bool) -> nn.Module:
+    """The original, whose layers are those of the saved one."""
+    source = manifest.source
     if model is not None:
-        return full_clone(model).cpu()
+        base = full_clone(model).cpu()
+        _check_structure(root, manifest, base)
+        return base
     if source.kind == "module":
         raise SavedError(
-            f"{root} was converted from a {source.name} that kswap cannot build: load it with "
-            f"kswap.load(directory, model=...), giving the unconverted model"
+            f"{excerpt(root, 200)} was converted from a {excerpt(source.name)} that kswap cannot build: load it with "
+            f"kswap.load(directory, model=...), passing the unconverted model"
         )
-    if source.needs_trust and not trust_source:
+    if source.needs_trust:
+        if not trust_source:
+            how = wording("pass trust_source=True", "say so with --trust-source")
+            raise SavedError(
+                f"loading {excerpt(root, 200)} would run or fetch {excerpt(source.title, 200)}: if you trust it, {how}"
+            )
+        base = _build(root, manifest)
+        _check_structure(root, manifest, base)
+        return base
+    # Without weights first: a stranger's arguments may ask for more memory than there is.
+    _check_structure(root, manifest, _build(root, manifest, meta=True))
+    return _build(root, manifest)
+
+
+def _build(root: Path, manifest: Manifest, meta: bool = False) -> nn.Module:
+    try:
+        return build(manifest.source, meta=meta)
+    except ModelError as error:
+        raise SavedError(f"the original of {excerpt(root, 200)} cannot be built: {error}") from error
+
+
+def _check_structure(root: Path, manifest: Manifest, base: nn.Module) -> None:
+    if structure_hash(base) != manifest.base_hash:
         raise SavedError(
-            f"loading {root} would run or fetch {source.title}: "
-            "if you trust it, say so (trust_source=True, --trust-source)"
+            f"{excerpt(root, 200)} was converted from another {excerpt(manifest.source.title)} than this one: its "
+            f"layers differ (saved with {manifest.versions_text}); build the same model, or convert again"
         )
-    try:
-        return build(source)
-    except ModelError as error:
-        raise SavedError(f"the original of {root} cannot be built: {error}") from error
-
-
-def _call_of(root: Path, saved: dict[str, Any], plan: Plan) -> Call:
-    """How the model was called; directories of kswap 0.1.0 do not say, and mean one tensor."""
-    if "inputs" not in saved:
-        return Call((torch.empty(1, *plan.input_size, device="meta"),))
-    try:
-        return Call.from_json(saved["inputs"])
-    except ModelError as error:
-        raise SavedError(f"the plan in {root} is damaged: {error}") from error
 
 
 def _replay(base: nn.Module, plan: Plan, root: Path) -> nn.Module:

@@ -105,7 +105,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "neither": ({"value": 1.5}, "value of the thing must be a whole number or a text, not 1.5"),
     "an optional": ({"note": 3}, "note of the thing must be a text or null, not 3"),
     "an unknown key": ({"lable": "a"}, "the thing has an unknown key 'lable'; did you mean label?"),
-    "a check of its own": ({"count": 13}, "the thing does not fit: 13 is not allowed"),
+    "a check of its own": ({"count": 13}, "the thing cannot be read: 13 is not allowed"),
     "escapes": ({"\x1b[31m": 1}, r"the thing has an unknown key '\\x1b\[31m'"),
 }
 

@@ -77,12 +77,12 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     with status(f"converting {options['model']}"):
         import kswap
         from kswap.report.report import report_of
-        from kswap.saved.directory import check_target
+        from kswap.saved.directory import check_writable, load_call
         from kswap.sources.device import choose_device
 
         device = choose_device(options["device"])
         if options["out"]:
-            check_target(options["out"], options["force"])
+            check_writable(options["out"], options["force"])
         replay = kswap.Plan.load(options["plan_file"]) if options["plan_file"] else None
         if options["dry_run"]:
             report = report_of(replay or kswap.plan(**common))
@@ -101,7 +101,8 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
         return
     click.echo(f"ran once on {device}: output shapes as before", err=True)
     if options["out"]:
-        click.echo(f"saved in {options['out']}: load it with kswap.load({str(options['out'])!r})", err=True)
+        call = load_call(options["out"], conversion.source)
+        click.echo(f"saved in {options['out']}: load it with {call}", err=True)
 
 
 @click.command()

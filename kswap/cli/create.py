@@ -70,7 +70,9 @@ def _save_and_show(conversion: Conversion, out: Path | None, force: bool, format
             conversion.save(out, force=force)
     show(conversion.report, format_)
     if out:
-        click.echo(f"saved in {out}: load it with kswap.load({str(out)!r})", err=True)
+        from kswap.saved.directory import load_call
+
+        click.echo(f"saved in {out}: load it with {load_call(out, conversion.source)}", err=True)
 
 
 @click.command()
@@ -93,12 +95,12 @@ def create(name: str | None, **options: Any) -> None:
     variant = _variant(name, options)
     with status(f"building {name}"):
         from kswap.report.report import report_of
-        from kswap.saved.directory import check_target
+        from kswap.saved.directory import check_writable
         from kswap.sources.device import choose_device
 
         device = choose_device(options["device"])
         if options["out"]:
-            check_target(options["out"], options["force"])
+            check_writable(options["out"], options["force"])
         plan = variant.plan() if options["dry_run"] else None
         conversion = None if plan else variant.convert(str(device), options["seed"])
     if conversion:
@@ -137,9 +139,9 @@ def import_keras(file: Path, name: str, **options: Any) -> None:
     variant = _variant(name, options)
     with status(f"loading {file}"):
         from kswap.keras.importing import import_keras as load
-        from kswap.saved.directory import check_target
+        from kswap.saved.directory import check_writable
 
         if options["out"]:
-            check_target(options["out"], options["force"])
+            check_writable(options["out"], options["force"])
         conversion = load(file, variant)
     _save_and_show(conversion, options["out"], options["force"], options["format_"])

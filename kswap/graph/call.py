@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 _MOST_LEAVES = 1000
 _MOST_DEPTH = 20
+_MOST_NUMBERS = 2**40
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +110,8 @@ def _made(data: Any, depth: int = 0) -> Any:
         raise ModelError(f"an input must be described by a table, not {data!r:.40}")
     if set(data) == {"shape", "dtype"}:
         shape, dtype = data["shape"], getattr(torch, str(data["dtype"]), None)
-        fits = isinstance(shape, list) and all(type(n) is int and 0 <= n < 2**31 for n in shape)
-        if not fits or len(shape) > 16 or not isinstance(dtype, torch.dtype):
+        fits = isinstance(shape, list) and len(shape) <= 16 and all(type(n) is int and 0 <= n < 2**31 for n in shape)
+        if not fits or math.prod(shape) > _MOST_NUMBERS or not isinstance(dtype, torch.dtype):
             raise ModelError(f"an input tensor has a shape and a dtype, not {data!r:.80}")
         return torch.empty(shape, dtype=dtype, device="meta")
     ((kind, inner),) = data.items() if len(data) == 1 else (("", None),)

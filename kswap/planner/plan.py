@@ -13,6 +13,7 @@ from kswap.files import read_json, write_text
 from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.edits import Edit
+from kswap.planner.input_size import check_input_size
 from kswap.planner.kinds import BLOCK_KINDS, check_kind, plan_block
 from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.schemes import check_ch, check_channels, check_scheme
@@ -276,7 +277,9 @@ class Plan:
                 scheme=data["scheme"],
                 ch=data["ch"],
                 rules=str(data["rules"]),
-                input_size=_list_of(int, data["input_size"], "input_size"),
+                input_size=check_input_size(
+                    _list_of(int, data["input_size"], "input_size"), "input_size of the plan", PlanError
+                ),
                 sites=tuple(SitePlan.from_json(site) for site in _list_of(dict, data["sites"], "sites")),
                 before=Counts(**{f.name: data["before"][f.name] for f in fields(Counts)}),
                 notes=_list_of(str, data.get("notes", []), "notes"),

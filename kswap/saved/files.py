@@ -1,16 +1,30 @@
-"""Files of a saved directory, read with care: a stranger may have made them."""
+"""The files of a saved directory, and which of its entries are kswap's."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
-from kswap.errors import SavedError
+from kswap.errors import SavedError, excerpt
 from kswap.report.renderers import saved_files
 
 WEIGHTS, PLAN, REPORT = "model.safetensors", "plan.json", "report.json"
 FILES = (WEIGHTS, PLAN, *saved_files("report"))
 # What kswap.inference.store adds later.
 OPTIMIZED = "optimized.json"
+
+# What a killed process leaves of a file that it was writing, also of kswap 0.1.0.
+_PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, (*FILES, OPTIMIZED)))})\.\w+(\.part)?")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of a directory is one that kswap writes there, whole or cut off.
+
+    >>> is_ours("plan.json"), is_ours(".optimized.json.1f00ba42.part"), is_ours("cat.jpg")
+    (True, True, False)
+    """
+    return name in FILES or name == OPTIMIZED or _PARTIAL.fullmatch(name) is not None
 
 
 def inside(root: Path, name: str) -> Path:
@@ -19,8 +33,11 @@ def inside(root: Path, name: str) -> Path:
     Raises :class:`SavedError` where it is anything else.
     """
     path = root / name
-    if not path.is_file():
-        raise SavedError(f"{root} is damaged: it has no {name}; copy or convert it again")
+    if not os.path.isfile(path):
+        raise SavedError(f"{excerpt(root, 200)} is damaged: it has no {name}; copy or convert it again")
     if not path.resolve().is_relative_to(root.resolve()):
-        raise SavedError(f"{path} is a link that leads out of the directory: kswap does not follow it")
+        raise SavedError(
+            f"{excerpt(root, 200)} is damaged: its {name} is a link that leads out of the directory, "
+            "which kswap does not follow"
+        )
     return path

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_model
 from torch import nn
 
-from kswap.errors import SavedError
+from kswap.errors import SavedError, excerpt, first_line
 from kswap.saved.files import WEIGHTS, inside
+from kswap.saved.manifest import FloatType
+from kswap.version import __version__
 
 _MOST_HEADER = 64 * 2**20
 
 
-def dtype_of(model: nn.Module) -> str | None:
-    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    return str(kinds.pop()).removeprefix("torch.") if len(kinds) == 1 else None
+def dtype_of(model: nn.Module) -> FloatType | None:
+    """The type of all floating parameters; ``None`` where they differ, or where it is none to train in."""
+    found = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()}
+    known: tuple[FloatType, ...] = get_args(FloatType)
+    return next((name for name in known if found == {name}), None)
+
+
+def save_weights(model: nn.Module, root: Path) -> None:
+    """Write the state of ``model``; tied weights are written once. Raises :class:`OSError` and :class:`SavedError`."""
+    path = root / WEIGHTS
+    try:
+        save_model(model, str(path), metadata={"kswap": __version__})
+    except SafetensorError as error:
+        raise SavedError(f"the weights cannot be written: {first_line(error)}; choose another directory") from error
+    path.chmod(0o644)
 
 
 def hash_of(path: Path) -> str:
@@ -27,6 +42,7 @@ def hash_of(path: Path) -> str:
 
 
 def read_weights(root: Path, sha256: str) -> dict[str, torch.Tensor]:
+    """The saved tensors by name. Raises :class:`SavedError` for a file that is not the one that was saved."""
     path = inside(root, WEIGHTS)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -37,7 +53,7 @@ def read_weights(root: Path, sha256: str) -> dict[str, torch.Tensor]:
     try:
         tensors: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise SavedError(f"{path} is damaged: {error}; copy or convert it again") from error
+        raise SavedError(f"{path} is damaged: {first_line(error)}; copy or convert it again") from error
     return tensors
 
 
@@ -51,9 +67,14 @@ def load_weights_(model: nn.Module, root: Path, sha256: str) -> None:
     if missing or unexpected:
         raise SavedError(
             f"the weights in {root} do not fit its plan: {len(missing)} tensors are missing, "
-            f"{len(unexpected)} are not of this model (first: {sorted(missing | unexpected)[0]})"
+            f"{len(unexpected)} are not of this model (first: {excerpt(min(missing | unexpected))})"
         )
-    wrong = [name for name, tensor in tensors.items() if tensor.shape != state[name].shape]
-    if wrong:
-        raise SavedError(f"the weights in {root} do not fit its plan: {wrong[0]} has another shape")
+    for name, tensor in tensors.items():
+        own = state[name]
+        if tensor.shape != own.shape or _number_kind(tensor) != _number_kind(own):
+            raise SavedError(f"the weights in {root} do not fit its plan: {excerpt(name)} has another shape or type")
     model.load_state_dict(tensors, strict=False)
+
+
+def _number_kind(tensor: torch.Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()

@@ -10,7 +10,7 @@ from torch import nn
 
 from kswap.errors import ModelError
 from kswap.sources.builders import build
-from kswap.sources.source import DROPS, Source
+from kswap.sources.source import DROPOUT_LAYERS, Source
 
 
 def _drops_of(model: nn.Module) -> dict[str, tuple[str, float]]:
@@ -18,7 +18,7 @@ def _drops_of(model: nn.Module) -> dict[str, tuple[str, float]]:
     drops = {}
     for name, module in model.named_modules():
         kind = type(module).__name__
-        if kind in DROPS:
+        if kind in DROPOUT_LAYERS:
             rate = getattr(module, "drop_prob", None) if kind == "DropPath" else getattr(module, "p", None)
             drops[name] = (kind, float(rate or 0.0))
     return drops

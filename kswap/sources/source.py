@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kswap.errors import ModelError, SavedError
+from kswap.errors import ModelError, SavedError, excerpt
 
-DROPS = ("DropPath", "Dropout", "Dropout2d")
+DROPOUT_LAYERS = ("DropPath", "Dropout", "Dropout2d")
 
-KINDS = ("timm", "torchvision", "papers", "import", "file", "module")
+SOURCE_KINDS = ("timm", "torchvision", "papers", "import", "file", "module")
+
+# Longer than any path that a system takes.
+_LONGEST_NAME = 4096
 
 # Keyword arguments that make a builder fetch or unpickle something: neither saved nor taken from a directory.
 _UNSAFE = {
@@ -29,7 +33,7 @@ _UNSAFE = {
 class Source:
     """Where a model comes from, so that it can be built again.
 
-    ``kind`` is one of :data:`KINDS`; ``kwargs`` are the arguments of its builder as JSON values. A model
+    ``kind`` is one of :data:`SOURCE_KINDS`; ``kwargs`` are the arguments of its builder as JSON values. A model
     that was passed as a module and that kswap cannot build again has the kind ``"module"`` and its class as
     the name. ``drops`` are dropout and drop-path layers by qualified name, with their probabilities, that the
     builder does not make by itself.
@@ -41,10 +45,14 @@ class Source:
     drops: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ModelError(f"unknown kind of model '{self.kind}': known are {', '.join(KINDS)}")
+        if self.kind not in SOURCE_KINDS:
+            raise ModelError(f"unknown kind of model '{self.kind}': known are {', '.join(SOURCE_KINDS)}")
+        if not self.name:
+            raise ModelError("the model has no name: give a timm name such as efficientnet_b0")
         for name, (kind, rate) in self.drops.items():
-            if kind not in DROPS or not 0 <= rate <= 1:
+            if not name:
+                raise ModelError(f"a {kind} has no name")
+            if kind not in DROPOUT_LAYERS or not 0 <= rate <= 1:
                 raise ModelError(f"'{name}' cannot be a {kind!r} of probability {rate!r}")
 
     @property
@@ -59,34 +67,22 @@ class Source:
         """Whether building it runs code that neither timm nor torchvision brings, or fetches something."""
         return self.kind in ("import", "file") or ":" in self.name
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def unsafe_arguments(self) -> tuple[str, ...]:
+        """The builder's arguments that make it fetch or unpickle something; no saved directory may set them."""
+        return tuple(sorted(_UNSAFE & self.kwargs.keys()))
+
+    def without_unsafe_arguments(self) -> Source:
+        """The source as it is saved. Raises :class:`SavedError` for arguments that JSON does not have."""
+        safe = {key: value for key, value in self.kwargs.items() if key not in _UNSAFE}
         try:
-            safe = {key: value for key, value in self.kwargs.items() if key not in _UNSAFE}
             kwargs = json.loads(json.dumps(safe, allow_nan=False))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise SavedError(
                 f"the arguments that built {self.title} cannot be written as JSON: pass numbers, texts and lists, "
                 f"or build the model yourself and load with kswap.load(directory, model=...)"
             ) from None
-        drops = {name: list(drop) for name, drop in self.drops.items()}
-        return {"kind": self.kind, "name": self.name, "kwargs": kwargs, "drops": drops}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Source:
-        """Read what :meth:`to_json` wrote, from a directory that may come from a stranger."""
-        if not isinstance(data, dict) or not isinstance(data.get("kwargs", {}), dict):
-            raise SavedError("the saved plan names no source of its model")
-        kind, name, kwargs = data.get("kind"), data.get("name"), data.get("kwargs", {})
-        if kind not in KINDS or not isinstance(name, str):
-            raise SavedError(f"the saved plan names an unknown source: {kind!r}")
-        unsafe = sorted(_UNSAFE & set(kwargs))
-        if unsafe:
-            raise SavedError(f"the saved plan sets {', '.join(unsafe)}, which a saved directory must not do")
-        try:
-            drops = {str(key): (str(layer), float(rate)) for key, (layer, rate) in data.get("drops", {}).items()}
-            return cls(kind, name, kwargs, drops)
-        except (TypeError, ValueError, AttributeError, ModelError) as error:
-            raise SavedError(f"the dropout layers of the saved plan cannot be read: {error}") from error
+        return dataclasses.replace(self, kwargs=kwargs)
 
 
 def parse_source(name: str, kwargs: Mapping[str, Any] | None = None) -> Source:
@@ -98,8 +94,8 @@ def parse_source(name: str, kwargs: Mapping[str, Any] | None = None) -> Source:
     ('import', 'timm')
     """
     kwargs = dict(kwargs or {})
-    if not name:
-        raise ModelError("the model has no name: give a timm name such as efficientnet_b0")
+    if len(name) > _LONGEST_NAME or "\0" in name:
+        raise ModelError(f"'{excerpt(name)}' is no name of a model: it is too long or holds a NUL")
     for kind in ("torchvision", "papers"):
         if name.startswith(f"{kind}/"):
             return Source(kind, name.removeprefix(f"{kind}/"), kwargs)

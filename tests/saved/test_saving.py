@@ -82,7 +82,7 @@ def test_loaded_can_be_saved_again(saved: Path, tmp_path: Path) -> None:
 
 
 def test_existing_directories(conversion: kswap.Conversion, saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(SavedError, match="--force"):
+    with pytest.raises(SavedError, match="pass force=True to overwrite it"):
         conversion.save(saved)
     conversion.save(saved, force=True)
     kswap.load(saved)
@@ -110,7 +110,7 @@ def test_places_that_cannot_be_written(conversion: kswap.Conversion, tmp_path: P
         conversion.save("/proc/kswap/model")
 
 
-@pytest.mark.parametrize("stage", ["kswap.saved.directory.text_of", "safetensors.torch.save_model"])
+@pytest.mark.parametrize("stage", ["kswap.saved.directory.text_of", "kswap.saved.weights.save_model"])
 def test_an_interrupted_save_leaves_nothing(
     conversion: kswap.Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -127,7 +127,7 @@ def test_an_interrupted_overwrite_leaves_the_old_one(
     conversion: kswap.Conversion, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "safetensors.torch.save_model", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "disk full"))
+        "kswap.saved.weights.save_model", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "disk full"))
     )
     with pytest.raises(SavedError, match="disk full"):
         conversion.save(saved, force=True)
@@ -212,8 +212,8 @@ HOSTILE = {
     "unknown format": (set_key(format=99), "format 99"),
     "wrong base hash": (set_key(base_hash="0" * 64), "layers differ"),
     "wrong weights hash": (set_key(weights_sha256="0" * 64), "hash differs"),
-    "no source": (set_key(source=None), "no source"),
-    "unknown kind": (set_source(kind="shell", name="rm -rf"), "unknown source"),
+    "source of .* must be a table, not null": (set_key(source=None), "source of .* must be a table, not null"),
+    "unknown kind": (set_source(kind="shell", name="rm -rf"), "unknown kind of model 'shell'"),
     "unknown model": (set_source(name="efficientnet_bo"), "unknown model"),
     "another model": (set_source(name="mobilenetv3_small_100"), "layers differ"),
     "a hub": (set_source(name="hf-hub:someone/model"), "trust"),
@@ -222,15 +222,31 @@ HOSTILE = {
     "a checkpoint": (set_source(kwargs={"checkpoint_path": "/etc/passwd"}), "sets checkpoint_path"),
     "a drop that is none": (set_source(drops={"bn1": ["Linear", 0.5]}), "cannot be a 'Linear'"),
     "a drop of nothing": (set_source(drops={"nowhere": ["Dropout", 0.5]}), "no module 'nowhere'"),
-    "drops that are none": (set_source(drops=[1]), "cannot be read"),
+    "drops that are none": (set_source(drops=[1]), "drops of .* must be a table, not a list"),
     "code": (set_source(kind="import", name="os:getcwd"), "trust"),
     "a file of code": (set_source(kind="file", name="/etc/evil.py:run"), "trust"),
     "an unknown argument": (set_source(kwargs={"evil": 1}), "cannot be built"),
     "a site outside": (set_plan(sites=[{"name": "../../etc", "action": "keep"}]), "lacks"),
     "a module outside": (outside, "no module"),
     "other channels": (other_channels, "has channels"),
-    "a plan that is none": (set_key(plan=[1, 2]), "cannot be replayed"),
-    "infinite counts": (set_plan(before={"params": float("inf")}), "cannot be replayed"),
+    "a plan that is none": (set_key(plan=[1, 2]), "plan of .* cannot be read"),
+    "integers as weights": (set_key(dtype="int8"), "dtype of .* must be one of .* not 'int8'"),
+    "complex weights": (set_key(dtype="complex64"), "dtype of .* not 'complex64'"),
+    "float8 weights": (set_key(dtype="float8_e4m3fn"), "dtype of .* not 'float8_e4m3fn'"),
+    "a dtype that is a list": (set_key(dtype=["float32"]), "dtype of .* not a list"),
+    "frozen that is a number": (set_key(frozen=3), "frozen of .* must be a list, not 3"),
+    "frozen that holds lists": (set_key(frozen=[["a"]]), r"frozen\[0\] of .* must be a text, not a list"),
+    "a drop without a name": (set_source(drops={"": ["Dropout", 0.5]}), "a Dropout has no name"),
+    "a drop of a list": (set_source(drops={"bn1": [["Dropout"], 0.5]}), "drops.bn1.* must be a text, not a list"),
+    "a model that does not fit in memory": (set_source(kwargs={"num_classes": 10**12}), "layers differ"),
+    "a negative input size": (set_plan(input_size=[3, -224, 224]), "input_size"),
+    "a huge input size": (set_plan(input_size=[3, 10**9, 10**9]), "input_size"),
+    "inputs that are a number": (set_key(inputs=10**9), "inputs of .* must be a table of args and kwargs"),
+    "a huge input": (
+        set_key(inputs={"args": [{"shape": [2**30] * 16, "dtype": "int8"}], "kwargs": {}}),
+        "inputs of .* an input tensor has a shape",
+    ),
+    "infinite counts": (set_plan(before={"params": float("inf")}), "plan of .* cannot be read"),
 }
 
 
