@@ -19,7 +19,7 @@ from kswap.saved.directory import read_report
 from kswap.saved.manifest import Manifest, read_manifest
 from kswap.saved.weights import load_weights_, read_weights
 from kswap.sources.builders import build
-from kswap.sources.check import check_model
+from kswap.sources.check import check_original
 from kswap.sources.device import choose_device
 from kswap.sources.recognise import source_of_module, structure_hash
 from kswap.sources.source import Source, parse_source
@@ -70,7 +70,7 @@ def original_model(
 
     Raises :class:`ModelError`.
     """
-    check_model(model)
+    check_original(model)
     if isinstance(model, nn.Module):
         if kwargs or pretrained:
             names = ", ".join([*kwargs, *(["pretrained"] if pretrained else [])])

@@ -66,14 +66,31 @@ def _unstrided(module: nn.Module) -> nn.Module:
         return nn.Identity()  # windows that did not overlap: nothing is left to pool
     changed = copy.copy(module)
     changed.__dict__["stride"] = (1, 1) if isinstance(module.stride, tuple) else 1
-    if isinstance(module, nn.Conv2d) and all(size % 2 == 0 for size in sizes):
-        # An even kernel needs one more row on one side to keep the size; torch pads so under this name.
-        total = [(size - 1) * step for size, step in zip(sizes, module.dilation, strict=True)]
-        changed.__dict__["padding"] = "same"
-        changed.__dict__["_reversed_padding_repeated_twice"] = [
-            side for pad in reversed(total) for side in (pad // 2, pad - pad // 2)
-        ]
-    return changed
+    if not isinstance(module, nn.Conv2d) or not all(size % 2 == 0 for size in sizes):
+        return changed
+    if module.padding_mode == "zeros":
+        changed.__dict__["padding"] = "same"  # an even kernel needs one more row on one side; torch adds it there
+        return changed
+    return _same_padded(module)
+
+
+def _same_padded(module: nn.Conv2d) -> nn.Conv2d:
+    """A convolution of stride 1 with the weights of ``module`` that keeps the size, padded in the mode of ``module``."""
+    if type(module).forward is not nn.Conv2d.forward:
+        raise PlanError(f"the stride of a {type(module).__name__} with padding_mode {module.padding_mode!r} must stay")
+    made = nn.Conv2d(
+        module.in_channels,
+        module.out_channels,
+        module.kernel_size,  # type: ignore[arg-type]
+        padding="same",
+        dilation=module.dilation,  # type: ignore[arg-type]
+        groups=module.groups,
+        bias=module.bias is not None,
+        padding_mode=module.padding_mode,  # type: ignore[arg-type]
+        device="meta",
+    )
+    made.weight, made.bias = module.weight, module.bias
+    return made.train(module.training)
 
 
 def apply_edits_(model: nn.Module, edits: tuple[Edit, ...]) -> None:

@@ -17,7 +17,7 @@ from kswap.nn.pointwise import (
     stride_of,
     why_not_replaced,
 )
-from kswap.planner.sites import AbsorbedLayer, Site
+from kswap.planner.sites import CONVOLUTIONS, AbsorbedLayer, Site
 
 
 def is_pointwise(module: nn.Module) -> bool:
@@ -101,7 +101,7 @@ class _Places:
             return "its weight is read elsewhere: by the fast path of torch's TransformerEncoderLayer"
         if record.calls == 0:
             return "not called in the forward pass"
-        return why_not_replaced(module)
+        return why_not_replaced(module, record.in_shape)
 
     def opt_in_reason(self, name: str, module: nn.Module) -> str | None:
         """Why a linear layer stays unless a rule names it."""
@@ -131,7 +131,7 @@ class _Places:
 
 
 def find_sites(
-    model: nn.Module, graph: fx.Graph | None, observation: Observation, kinds: Collection[str] = ("conv",)
+    model: nn.Module, graph: fx.Graph | None, observation: Observation, kinds: Collection[str] = CONVOLUTIONS
 ) -> tuple[Site, ...]:
     """All pointwise layers of these ``kinds`` in ``model``, in the order of its modules.
 

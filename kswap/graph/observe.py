@@ -21,7 +21,7 @@ from kswap.graph.call import Call, Example
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.nn.grouped import GroupedPointwise
 from kswap.nn.norms_and_activations import is_activation, is_norm
-from kswap.nn.pointwise import GroupedLinear
+from kswap.nn.pointwise import GroupedLinear, kind_of
 from kswap.planner.activations import ACTIVATIONS
 
 aten = torch.ops.aten
@@ -151,7 +151,7 @@ def _with_bias(start: Tally, end: Tally, module: nn.Module, out: Tensor) -> Tall
 
 def _is_whole(module: nn.Module) -> bool:
     """Whether the recorded graph shows this module as one node."""
-    if is_norm(module) or is_activation(module) or isinstance(module, GroupedPointwise):
+    if is_norm(module) or is_activation(module) or isinstance(module, GroupedPointwise) or kind_of(module):
         return True
     return not any(True for _ in module.children())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -39,7 +40,11 @@ class PointwiseBlock(nn.Module, ABC):
     :meth:`part_of`, and is found by :func:`kswap.nn.kinds.build_block`.
     """
 
-    plan: BlockPlan
+    # TorchScript compiles properties unless they are named here.
+    __jit_unused_properties__: ClassVar = ["layers", "stages", "grouped_layers", "weight", "bias"]
+
+    if TYPE_CHECKING:  # TorchScript would read the annotation as a text and fail
+        plan: BlockPlan
 
     def __init__(self, plan: BlockPlan, replaces: nn.Module | None = None) -> None:
         super().__init__()

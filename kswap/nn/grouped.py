@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,9 @@ class GroupedPointwise(nn.Module):
     >>> sum(p.numel() for p in layer.parameters())
     40
     """
+
+    # TorchScript compiles properties unless they are named here.
+    __jit_unused_properties__: ClassVar = ["convolutions", "has_executions"]
 
     def __init__(self, layout: GroupedLayout, like: nn.Module | None = None, strided: bool = True) -> None:
         """``like`` is the pointwise layer that is replaced: a ``Conv2d`` without bias where there is none."""
@@ -105,7 +109,8 @@ class Interleave(IndexBuffers):
     [0.0, 2.0, 4.0, 6.0, 8.0, 1.0, 3.0, 5.0, 7.0, 9.0]
     """
 
-    order: Tensor
+    if TYPE_CHECKING:  # TorchScript would read the annotation as a text and fail
+        order: Tensor
 
     def __init__(self, channels: int, step: int, device: torch.device | None = None, dim: int = -3) -> None:
         super().__init__()

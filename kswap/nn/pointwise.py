@@ -3,7 +3,7 @@
 A 1x1 :class:`torch.nn.Conv2d`, a kernel of 1 in :class:`torch.nn.Conv1d` or :class:`torch.nn.Conv3d`, and a
 :class:`torch.nn.Linear` are the same map, on another dimension of their input. A subclass counts as what it
 computes: timm's weight-standardised convolutions stay of their own kind, "same" padding has nothing to add
-to a 1x1 kernel, and a class with a forward pass of its own is not known.
+to a 1x1 kernel, and a class with a forward pass of its own counts where that is found to compute the plain map.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from kswap.nn.plain_map import computes_plain_map
 
 _CONVOLUTIONS: dict[str, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     "conv": nn.Conv2d,
@@ -93,9 +95,14 @@ def fewest_inputs(module: nn.Module) -> int:
     return 2 if standardises(module) else 1
 
 
-def why_not_replaced(module: nn.Module) -> str | None:
-    """Why a pointwise layer cannot be replaced by grouped ones of its kind, whatever its channels."""
+def why_not_replaced(module: nn.Module, in_shape: tuple[int, ...] | None = None) -> str | None:
+    """Why a pointwise layer cannot be replaced by grouped ones of its kind, whatever its channels.
+
+    A class with a forward pass of its own is tried on an input of ``in_shape``, or of a small one.
+    """
     kind = type(module)
+    if isinstance(module.weight, Tensor) and module.weight.is_complex():
+        return f"its weight is complex ({str(module.weight.dtype).removeprefix('torch.')}): blocks are real"
     if parametrize.is_parametrized(module):
         return "its weight is parametrized: remove the parametrization first"
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
@@ -109,9 +116,15 @@ def why_not_replaced(module: nn.Module) -> str | None:
         return None
     base = nn.Linear if isinstance(module, nn.Linear) else _CONVOLUTIONS[kind_of(module) or "conv"]
     own = (getattr(kind, name, None) is not getattr(base, name, None) for name in ("forward", "_conv_forward"))
-    if any(own) or "forward" in vars(module):
+    if (any(own) or "forward" in vars(module)) and not computes_plain_map(module, in_shape or _small_shape(module)):
         return f"{kind.__name__} computes its output in its own way, not as {base.__name__} does"
     return None
+
+
+def _small_shape(module: nn.Module) -> tuple[int, ...]:
+    """A shape that ``module`` takes: two samples, and a few positions in each dimension."""
+    channels, dims = channels_of(module)[0], _SPATIAL[kind_of(module) or "conv"]
+    return (2, channels, *range(5, 5 + dims)) if dims else (2, 5, channels)
 
 
 class GroupedLinear(nn.Module):
@@ -168,9 +181,8 @@ def grouped_like(
 ) -> nn.Module:
     """A grouped pointwise layer of the kind of ``layer``, with fresh weights.
 
-    Device and dtype are those of ``layer``, the bias too unless ``bias`` is false, the stride where it is ``strided``;
-    a weight-standardised
-    one has the same eps, gamma and initial gain.
+    Device and dtype are those of ``layer``, the bias too unless ``bias`` is false, the stride where it is ``strided``.
+    A weight-standardised layer has the same eps, gamma and initial gain.
 
     >>> grouped_like(nn.Conv2d(8, 8, 1, stride=2), 16, 8, groups=4, strided=True)
     Conv2d(16, 8, kernel_size=(1, 1), stride=(2, 2), groups=4)

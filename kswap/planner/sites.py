@@ -16,6 +16,9 @@ ROLES = ("classifier", "fused-qkv", "attention", "squeeze-excite", "expansion", 
 # What computes the same map: a 1x1 Conv2d, a Linear, and Conv1d and Conv3d with kernel 1.
 LAYER_KINDS = ("conv", "linear", "conv1d", "conv3d")
 
+# The kinds that are sites unless rules or --linear say otherwise.
+CONVOLUTIONS = ("conv", "conv1d", "conv3d")
+
 
 @dataclass(frozen=True)
 class AbsorbedLayer:

@@ -10,9 +10,10 @@ A rule file is TOML. Its head may hold ``description`` (text) and the defaults `
     ch = 32
     why = "the last stage has many channels and few positions"
 
-``match`` in the head names the kinds of layers that are sites at all, by default ``match = ["conv"]``. A
-:class:`torch.nn.Linear` (``"linear"``, and ``--linear`` on the command line) and Conv1d and Conv3d with kernel 1
-(``"conv1d"``, ``"conv3d"``) compute the same map as a 1x1 Conv2d, and get the same plan. Among Linear layers the
+``match`` in the head names the kinds of layers that are sites at all, by default
+``match = ["conv", "conv1d", "conv3d"]``: a 1x1 Conv2d, and Conv1d and Conv3d with kernel 1. A
+:class:`torch.nn.Linear` (``"linear"``, and ``--linear`` on the command line) computes the same map, and gets the same
+plan. Among Linear layers the
 MLPs are replaced; some stay:
 
 * in any case the classifier, layers with tied weights, and layers whose weight the model reads by itself

@@ -12,7 +12,7 @@ from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.kinds.kind import check_rank
 from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES, check_ch
-from kswap.planner.sites import LAYER_KINDS
+from kswap.planner.sites import CONVOLUTIONS, LAYER_KINDS
 from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
 from kswap.rules.matching import Match
 
@@ -120,7 +120,7 @@ class RuleSet:
     defaults: SiteSettings = SiteSettings()
     rules: tuple[Rule, ...] = ()
     swap_activations: Mapping[str, str] = field(default_factory=dict)
-    kinds: tuple[str, ...] = ("conv",)
+    kinds: tuple[str, ...] = CONVOLUTIONS
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -141,7 +141,7 @@ class RuleSet:
         rules = [rule.to_json() for rule in self.rules]
         head = {"name": self.name, "description": self.description, **self.defaults.to_json()}
         swap = {"swap_activations": dict(self.swap_activations)} if self.swap_activations else {}
-        match = {"match": list(self.kinds)} if self.kinds != ("conv",) else {}
+        match = {"match": list(self.kinds)} if self.kinds != CONVOLUTIONS else {}
         return {**head, **match, **swap, "rule": rules}
 
     @classmethod
@@ -161,7 +161,7 @@ class RuleSet:
             except RuleError as error:
                 raise RuleError(f"{rule_label(number, rule)}: {error}") from error
         swap = table.get("swap_activations", {})
-        kinds = table.get("match", ["conv"])
+        kinds = table.get("match", list(CONVOLUTIONS))
         if not isinstance(kinds, list) or not kinds:
             raise RuleError(f"match at the head of the file must be a list such as ['conv', 'linear'], not {kinds!r}")
         return cls(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from kswap.errors import ModelError
+from kswap.nn.block import PointwiseBlock
 
 
 def check_model(model: object) -> None:
@@ -21,3 +23,26 @@ def check_model(model: object) -> None:
         raise ModelError("this model is compiled: pass its ._orig_mod, and compile the converted model again")
     if isinstance(model, torch.jit.ScriptModule):
         raise ModelError(f"this is a TorchScript {kind}: pass the nn.Module that it was made from")
+
+
+def check_original(model: object) -> None:
+    """Refuse what :func:`check_model` refuses, and modules that cannot be converted (:class:`ModelError`)."""
+    check_model(model)
+    if isinstance(model, nn.Module):
+        for name, module in model.named_modules():
+            _check_part(name, module)
+
+
+def _check_part(name: str, module: nn.Module) -> None:
+    kind = type(module).__name__
+    if isinstance(module, PointwiseBlock):
+        raise ModelError(
+            f"this model is converted already ('{name}' is a {kind}): convert the original again, with rules for all "
+            "that is to be replaced"
+        )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(
+            f"'{name}' is TorchScript, which cannot be followed: put the nn.Module there, and script the converted model"
+        )
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        raise ModelError(f"'{name}' is a {kind} without weights: run the model once, then convert it")

@@ -19,6 +19,10 @@ def choose_device(device: str | torch.device | None, model: nn.Module | str | No
         chosen = torch.device(device)
     except RuntimeError:
         raise ModelError(f"unknown device '{device}': use auto, cpu or cuda") from None
+    if chosen.type == "meta":
+        raise ModelError(
+            "a model on the meta device has no weights: use --dry-run (kswap.plan), or pass a module that is there"
+        )
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ModelError("there is no CUDA device here: use --device cpu, or auto to take a GPU where there is one")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():

@@ -50,6 +50,8 @@ class GroupedBlock(PointwiseBlock):
         if plan.k is None:
             raise ValueError(f"this plan keeps the convolution: {plan.reason}")
         self.plan: LayerPlan = plan
+        self.sums = plan.sum
+        self.l_takes_interleave = False
         like = self.like(replaces)
         weight = like.weight
         assert isinstance(weight, Tensor)
@@ -110,6 +112,7 @@ class GroupedBlock(PointwiseBlock):
         if self.l is not None:
             taken = l is not None and l.is_dense and self.interleave is not None
             self.l.compute_as_(l, self.interleave.indices("order") if taken and self.interleave is not None else None)
+            self.l_takes_interleave = taken
 
     def forward(self, x: Tensor) -> Tensor:
         k: Tensor = self.k(x)
@@ -117,8 +120,9 @@ class GroupedBlock(PointwiseBlock):
             k = self.k_norm(k)
         if self.k_act is not None:
             k = self.k_act(k)
-        taken = self.l is not None and self.l.computation is not None and self.l.computation.has_order
-        mixed: Tensor = k if self.interleave is None or taken else self.interleave(k)
+        mixed: Tensor = k
+        if self.interleave is not None and not self.l_takes_interleave:
+            mixed = self.interleave(k)
         if self.l is None:
             return mixed
         second: Tensor = self.l(mixed)
@@ -126,7 +130,7 @@ class GroupedBlock(PointwiseBlock):
             second = self.l_norm(second)
         if self.l_act is not None:
             second = self.l_act(second)
-        return k + second if self.plan.sum else second
+        return k + second if self.sums else second
 
 
 BLOCK = GroupedBlock
