@@ -80,13 +80,13 @@ def test_grouped_linear_starts_from_glorot() -> None:
 
 @pytest.mark.parametrize(("kind", "shape"), [(nn.Conv1d, (20,)), (nn.Conv3d, (3, 4, 5))])
 def test_other_convolutions_with_kernel_one(kind: type[nn.Module], shape: tuple[int, ...]) -> None:
-    rules = {"match": ["conv1d", "conv3d"]}
+    """They are sites by default, like those of two dimensions; ``match`` can leave them out."""
     norm = nn.BatchNorm1d if kind is nn.Conv1d else nn.BatchNorm3d
     model = nn.Sequential(
         kind(4, 64, 3, padding=1), kind(64, 48, 1, stride=2), norm(48), nn.ReLU(), kind(48, 7, 3, padding=1)
     )
     x = torch.randn(2, 4, *shape)
-    conversion = kswap.convert(model, ch=8, rules=rules, example_input=x, linear=False)
+    conversion = kswap.convert(model, ch=8, example_input=x, linear=False)
     (site,) = conversion.plan.replaced
     assert (site.site.type, site.site.stride) == (kind.__name__, 2)
     assert site.absorbs_norm
@@ -100,7 +100,7 @@ def test_other_convolutions_with_kernel_one(kind: type[nn.Module], shape: tuple[
     )
     assert sum(p.numel() for p in block.k.parameters()) < sum(p.numel() for p in dense.parameters())
     with pytest.raises(kswap.KswapError, match="no pointwise"):
-        kswap.plan(model, ch=8, example_input=x)
+        kswap.plan(model, ch=8, rules={"match": ["conv"]}, example_input=x)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_rules_and_command_line() -> None:
     rules = load_rules("linear-mlp")
     assert rules.kinds == ("conv", "linear", "conv1d", "conv3d")
     assert load_rules(rules.to_json()) == rules
-    assert load_rules(None).kinds == ("conv",)
+    assert load_rules(None).kinds == ("conv", "conv1d", "conv3d")
     with pytest.raises(kswap.KswapError, match="match at the head of the file must be one of conv, linear"):
         load_rules({"match": ["linaer"]})
     with pytest.raises(kswap.KswapError, match="must be a list"):

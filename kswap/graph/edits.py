@@ -75,7 +75,7 @@ def _unstrided(module: nn.Module) -> nn.Module:
 
 
 def _same_padded(module: nn.Conv2d) -> nn.Conv2d:
-    """A convolution of stride 1 with the weights of ``module`` that keeps the size, padded in the mode of ``module``."""
+    """A convolution of stride 1 with the weights of ``module`` that keeps the size, padded in its mode."""
     if type(module).forward is not nn.Conv2d.forward:
         raise PlanError(f"the stride of a {type(module).__name__} with padding_mode {module.padding_mode!r} must stay")
     made = nn.Conv2d(
@@ -86,7 +86,7 @@ def _same_padded(module: nn.Conv2d) -> nn.Conv2d:
         dilation=module.dilation,  # type: ignore[arg-type]
         groups=module.groups,
         bias=module.bias is not None,
-        padding_mode=module.padding_mode,  # type: ignore[arg-type]
+        padding_mode=module.padding_mode,
         device="meta",
     )
     made.weight, made.bias = module.weight, module.bias

@@ -21,7 +21,7 @@ def preserved_random_state(seed: int | None = None) -> Iterator[None]:
     True
     """
     cpu = torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     if seed is not None:
         torch.default_generator.manual_seed(seed)
         if gpus is not None:

@@ -42,7 +42,7 @@ def _check_part(name: str, module: nn.Module) -> None:
         )
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
-            f"'{name}' is TorchScript, which cannot be followed: put the nn.Module there, and script the converted model"
+            f"'{name}' is TorchScript, which cannot be followed: put the nn.Module there, and script the result"
         )
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         raise ModelError(f"'{name}' is a {kind} without weights: run the model once, then convert it")

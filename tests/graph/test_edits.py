@@ -93,6 +93,17 @@ def test_an_even_kernel_computes_what_padding_by_hand_gives() -> None:
     assert torch.equal(patch(x), expected)
 
 
+@pytest.mark.parametrize("mode", ["zeros", "circular", "replicate"])
+def test_an_even_kernel_is_padded_in_its_own_mode(mode: str) -> None:
+    patch = nn.Conv2d(3, 8, 4, stride=4, dilation=(1, 2), padding_mode=mode)
+    model = nn.Sequential(patch, nn.Conv2d(8, 64, 1), nn.ReLU(), nn.Conv2d(64, 5, 3, padding=1)).eval()
+    x = torch.randn(1, 3, 16, 16)
+    new = kswap.convert(model, ch=4, skip_strides=1, example_input=x).model[0]
+    padded = torch.nn.functional.pad(x, (3, 3, 1, 2), mode="constant" if mode == "zeros" else mode)
+    expected = torch.nn.functional.conv2d(padded, patch.weight, patch.bias, dilation=(1, 2))
+    assert torch.equal(new(x), expected)
+
+
 def test_edits_are_saved_and_replayed(tmp_path: Path) -> None:
     arguments = {"ch": 8, "skip_strides": 2, "rules": {"swap_activations": {"Hardswish": "relu"}}, "num_classes": 10}
     conversion = kswap.convert("mobilenetv3_small_050", device="cpu", input_size=(64, 64), **arguments)
