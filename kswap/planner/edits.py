@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from kswap.codec import decode, encode
 from kswap.errors import PlanError
 from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.sites import check_fields
@@ -34,14 +35,13 @@ class Edit:
             raise PlanError(f"unknown activation '{self.to}': known are {', '.join(ACTIVATIONS)}")
 
     def to_json(self) -> dict[str, str]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        table: dict[str, str] = encode(self)
+        return table
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Edit:
+    def from_json(cls, data: Any) -> Edit:
         """Read what :meth:`to_json` wrote. Raises :class:`PlanError` for anything else."""
-        if set(data) != {f.name for f in fields(cls)}:
-            raise PlanError("an edit of the plan must hold module, set and to")
-        return cls(**data)
+        return decode(cls, data, "an edit of the plan", PlanError)
 
 
 def describe(edits: tuple[Edit, ...]) -> tuple[str, ...]:

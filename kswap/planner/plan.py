@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kswap.codec import decode, encode
 from kswap.errors import PlanError, excerpt, nearest
 from kswap.files import read_json, write_text
 from kswap.planner.activations import ACTIVATIONS
@@ -257,7 +258,7 @@ class Plan:
             "kind": self.kind,
             "rules": self.rules,
             "input_size": list(self.input_size),
-            "before": {f.name: getattr(self.before, f.name) for f in fields(self.before)},
+            "before": encode(self.before),
             "edits": [edit.to_json() for edit in self.edits],
             "sites": [site.to_json() for site in self.sites],
             "notes": list(self.notes),
@@ -281,7 +282,7 @@ class Plan:
                     _list_of(int, data["input_size"], "input_size"), "input_size of the plan", PlanError
                 ),
                 sites=tuple(SitePlan.from_json(site) for site in _list_of(dict, data["sites"], "sites")),
-                before=Counts(**{f.name: data["before"][f.name] for f in fields(Counts)}),
+                before=decode(Counts, data["before"], "the counts of the plan", PlanError),
                 notes=_list_of(str, data.get("notes", []), "notes"),
                 edits=tuple(Edit.from_json(edit) for edit in _list_of(dict, data.get("edits", []), "edits")),
                 kind=data.get("kind", "grouped"),

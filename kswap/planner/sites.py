@@ -6,10 +6,11 @@ again by their qualified names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from kswap.errors import PlanError
+from kswap.codec import decode, encode, stored
+from kswap.errors import PlanError, excerpt
 
 ROLES = ("classifier", "fused-qkv", "attention", "squeeze-excite", "expansion", "projection", "pointwise")
 
@@ -40,9 +41,6 @@ class AbsorbedLayer:
     def __post_init__(self) -> None:
         check_fields(self, "a norm or activation of the plan")
 
-    def to_json(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
 
 @dataclass(frozen=True)
 class Site:
@@ -69,11 +67,11 @@ class Site:
     calls: int = 1
     norm: AbsorbedLayer | None = None
     activation: AbsorbedLayer | None = None
-    keep_reason: str | None = None
-    chain_break: str | None = None
+    keep_reason: str | None = field(default=None, metadata=stored(old=("keep",)))
+    chain_break: str | None = field(default=None, metadata=stored(old=("broken",)))
     filter_params: int = 0
     fewest_inputs: int = 1
-    opt_in_reason: str | None = None
+    opt_in_reason: str | None = field(default=None, metadata=stored(old=("on_request",)))
 
     def __post_init__(self) -> None:
         check_fields(self, f"site '{self.name}'")
@@ -95,32 +93,17 @@ class Site:
         return replace(self, positions=self.positions // samples, norm=norm, activation=activation)
 
     def to_json(self) -> dict[str, Any]:
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for label in ("norm", "activation"):
-            plain[label] = plain[label].to_json() if plain[label] else None
-        return plain
+        table: dict[str, Any] = encode(self)
+        return table
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Site:
-        """Read what :meth:`to_json` wrote; other keys are ignored."""
-        missing = [label for label in ("name", "in_channels", "out_channels") if label not in data]
-        if missing:
-            raise PlanError(f"site '{data.get('name')}' of the plan lacks {', '.join(missing)}")
-        try:
-            given = {_OLD_KEYS.get(key, key): value for key, value in data.items()}
-            known = {f.name: given[f.name] for f in fields(cls) if f.name in given}
-            for label in ("norm", "activation"):
-                if known.get(label) is not None:
-                    known[label] = AbsorbedLayer(**known[label])
-            return cls(**known)
-        except TypeError as error:
-            raise PlanError(f"a site of the plan cannot be read: {error}") from error
+        """Read what :meth:`to_json` wrote; other keys are ignored. Raises :class:`PlanError`."""
+        return decode(cls, data, f"site '{excerpt(data.get('name'), 200)}'", PlanError, ignore_unknown=True)
 
 
-# What plans of format 1 called the fields.
-_OLD_KEYS = {"keep": "keep_reason", "broken": "chain_break", "on_request": "opt_in_reason"}
-
-SITE_KEYS = (*(f.name for f in fields(Site)), *_OLD_KEYS)
+# The fields, and what plans of format 1 called three of them.
+SITE_KEYS = (*(f.name for f in fields(Site)), "keep", "broken", "on_request")
 
 
 _WORDS = {"int": "a whole number", "str": "text", "bool": "true or false", "None": "null"}
