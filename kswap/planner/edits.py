@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from kswap.codec import decode, encode
 from kswap.errors import PlanError
 from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.sites import check_fields
@@ -17,8 +15,8 @@ STRIDE, ACTIVATION = "stride", "activation"
 class Edit:
     """One module of the original network set otherwise: ``stride`` to ``"1"``, or its ``activation``.
 
-    >>> Edit("conv_stem", "stride", "1").to_json()
-    {'module': 'conv_stem', 'set': 'stride', 'to': '1'}
+    >>> Edit("conv_stem", "stride", "1").to
+    '1'
     """
 
     module: str
@@ -33,15 +31,6 @@ class Edit:
             raise PlanError(f"the stride of '{self.module}' can only be set to 1, not {self.to}")
         if self.set == ACTIVATION and self.to not in ACTIVATIONS:
             raise PlanError(f"unknown activation '{self.to}': known are {', '.join(ACTIVATIONS)}")
-
-    def to_json(self) -> dict[str, str]:
-        table: dict[str, str] = encode(self)
-        return table
-
-    @classmethod
-    def from_json(cls, data: Any) -> Edit:
-        """Read what :meth:`to_json` wrote. Raises :class:`PlanError` for anything else."""
-        return decode(cls, data, "an edit of the plan", PlanError)
 
 
 def describe(edits: tuple[Edit, ...]) -> tuple[str, ...]:

@@ -132,7 +132,8 @@ class SitePlan:
             "new_activation": self.activation,
             "kind": self.layer.kind,
         }
-        return self.site.to_json() | own | self.layer.shape_to_json()
+        table: dict[str, Any] = encode(self.site)
+        return table | own | self.layer.shape_to_json()
 
     @classmethod
     def from_json(cls, data: Any) -> SitePlan:
@@ -147,7 +148,7 @@ class SitePlan:
         for key in data:
             if key not in _SITE_PLAN_KEYS:
                 raise PlanError(f"unknown key '{key:.40}' of {what}{nearest(str(key)[:40], _SITE_PLAN_KEYS)}")
-        site = Site.from_json(data)
+        site = decode(Site, data, what, PlanError, ignore_unknown=True)
         check_channels(site.in_channels, site.out_channels)
         missing = [key for key in ("action", "ch", "scheme") if key not in data]
         if missing:
@@ -259,7 +260,7 @@ class Plan:
             "rules": self.rules,
             "input_size": list(self.input_size),
             "before": encode(self.before),
-            "edits": [edit.to_json() for edit in self.edits],
+            "edits": encode(self.edits),
             "sites": [site.to_json() for site in self.sites],
             "notes": list(self.notes),
         }
@@ -284,7 +285,10 @@ class Plan:
                 sites=tuple(SitePlan.from_json(site) for site in _list_of(dict, data["sites"], "sites")),
                 before=decode(Counts, data["before"], "the counts of the plan", PlanError),
                 notes=_list_of(str, data.get("notes", []), "notes"),
-                edits=tuple(Edit.from_json(edit) for edit in _list_of(dict, data.get("edits", []), "edits")),
+                edits=tuple(
+                    decode(Edit, edit, "an edit of the plan", PlanError)
+                    for edit in _list_of(dict, data.get("edits", []), "edits")
+                ),
                 kind=data.get("kind", "grouped"),
             )
         except KeyError as error:

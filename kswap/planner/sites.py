@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from kswap.codec import decode, encode, stored
-from kswap.errors import PlanError, excerpt
+from kswap.codec import stored
+from kswap.errors import PlanError
 
 ROLES = ("classifier", "fused-qkv", "attention", "squeeze-excite", "expansion", "projection", "pointwise")
 
@@ -91,15 +91,6 @@ class Site:
             part and replace(part, operations=part.operations // samples) for part in (self.norm, self.activation)
         )
         return replace(self, positions=self.positions // samples, norm=norm, activation=activation)
-
-    def to_json(self) -> dict[str, Any]:
-        table: dict[str, Any] = encode(self)
-        return table
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Site:
-        """Read what :meth:`to_json` wrote; other keys are ignored. Raises :class:`PlanError`."""
-        return decode(cls, data, f"site '{excerpt(data.get('name'), 200)}'", PlanError, ignore_unknown=True)
 
 
 # The fields, and what plans of format 1 called three of them.
