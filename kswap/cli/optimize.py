@@ -10,6 +10,7 @@ import click
 
 from kswap.cli.options import console, parse_size
 from kswap.cli.pictures import trust_option
+from kswap.codec import encode
 from kswap.runtimes.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def optimize(
             watch=lambda name, total: progress.update(task, total=total, advance=1, description=name),
         )
     if format_ == "json":
-        click.echo(json.dumps(made.optimization.to_json(), indent=1))
+        click.echo(json.dumps(encode(made.optimization), indent=1))
         return
     _show(made, directory)
 
@@ -82,11 +83,8 @@ def _show(made: Optimized, directory: Path) -> None:
     for label in ("parameters", "stored", *(("ms", "ms dense") if done.autotuned else ())):
         table.add_column(label, justify="right")
     for layer in done.layers:
-        times = (
-            [layer.seconds.get(layer.implementation), next(iter(layer.seconds.values()), None)]
-            if done.autotuned
-            else []
-        )
+        measured = [layer.seconds.get(str(layer.implementation)), next(iter(layer.seconds.values()), None)]
+        times = measured if done.autotuned else []
         numbers = [f"{layer.params_before:,}", f"{layer.params_after:,}", *(_milliseconds(t) for t in times)]
         table.add_row(escape(layer.name), str(layer.implementation), *numbers, style="dim" if layer.is_dense else None)
     out.print(table)

@@ -23,6 +23,9 @@ _MOST_ROUNDINGS = 8192
 _MOST_ERROR = 0.2
 _MOST_ERROR_IN_FLOAT64 = 1e-6
 
+# From a model and its inputs to its optimised copy.
+Rebuild = Callable[[nn.Module, tuple[Any, ...]], nn.Module]
+
 _SHORTER = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -32,9 +35,12 @@ class _InFloat64(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.float, Tensor.half, Tensor.bfloat16):
             return args[0].double()
-        longer = [torch.float64 if isinstance(x, torch.dtype) and x in _SHORTER else x for x in args]
-        named = {k: torch.float64 if isinstance(x, torch.dtype) and x in _SHORTER else x for k, x in kwargs.items()}
-        return func(*longer, **named)
+        named = kwargs or {}
+        return func(*(_longer_dtype(x) for x in args), **{name: _longer_dtype(x) for name, x in named.items()})
+
+
+def _longer_dtype(value: Any) -> Any:
+    return torch.float64 if isinstance(value, torch.dtype) and value in _SHORTER else value
 
 
 @torch.no_grad()
@@ -60,7 +66,7 @@ def checked_error(
     wanted: list[Tensor],
     quick: nn.Module,
     base: nn.Module,
-    rebuilt: Callable[[nn.Module], nn.Module],
+    rebuilt: Rebuild,
     inputs: tuple[Any, ...],
 ) -> float:
     """The relative error of ``quick`` against the outputs ``wanted`` of ``base``.
@@ -72,7 +78,7 @@ def checked_error(
         wanted: what ``base`` returns for ``inputs``.
         quick: the optimised model.
         base: the original in eval mode.
-        rebuilt: optimises a model in the same way as ``base``.
+        rebuilt: optimises another model, with its inputs, in the same way as ``base``.
         inputs: of the models.
 
     Raises:
@@ -90,7 +96,7 @@ def checked_error(
     )
 
 
-def _error_in_float64(base: nn.Module, rebuilt: Callable[[nn.Module], nn.Module], inputs: tuple[Any, ...]) -> float:
+def _error_in_float64(base: nn.Module, rebuilt: Rebuild, inputs: tuple[Any, ...]) -> float:
     """The relative error with all numbers in float64; infinite where the model cannot be run so."""
 
     def longer(value: Any) -> Any:
@@ -99,6 +105,6 @@ def _error_in_float64(base: nn.Module, rebuilt: Callable[[nn.Module], nn.Module]
     long_base, long_inputs = full_clone(base).double(), tuple(tree_map(longer, inputs))
     try:
         with _InFloat64():
-            return difference(run(long_base, long_inputs), run(rebuilt(long_base), long_inputs))
+            return difference(run(long_base, long_inputs), run(rebuilt(long_base, long_inputs), long_inputs))
     except DeployError:
         return float("inf")

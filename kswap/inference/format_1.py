@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from kswap.errors import DeployError
+from kswap.codec import encode
+from kswap.errors import DeployError, excerpt
 from kswap.nn.implementation import DENSE, ImplementationId
 
 _LAYER = r"dense|(?:(?:spread|interleave), )?[1-9]\d{0,8} groups(?: and [1-9]\d{0,8} dense)?"
@@ -30,7 +32,24 @@ def implementation_named(form: object) -> ImplementationId:
         return ImplementationId.of("grouped", DENSE)
     if _ALONE.fullmatch(text):
         return ImplementationId.of("grouped", "k", **_layer(text))
-    raise DeployError(f"unknown form {str(form)[:80]!r} in a file of kswap 0.1.0: optimise the model again")
+    raise DeployError(f"unknown form {excerpt(form)} in a file of kswap 0.1.0: optimise the model again")
+
+
+def translated(record: Any) -> Any:
+    """A record of format 1, parsed JSON, in the keys of format 2; anything else is returned unchanged."""
+    if not isinstance(record, dict) or not isinstance(record.get("layers"), list):
+        return record
+    return {**record, "layers": [_translated_layer(layer) for layer in record["layers"]]}
+
+
+def _translated_layer(layer: Any) -> Any:
+    if not isinstance(layer, dict) or "form" not in layer:
+        return layer
+    new = {key: value for key, value in layer.items() if key != "form"}
+    new["implementation"] = encode(implementation_named(layer["form"]))
+    if isinstance(layer.get("seconds"), dict):
+        new["seconds"] = {str(implementation_named(form)): value for form, value in layer["seconds"].items()}
+    return new
 
 
 def _layer(text: str) -> dict[str, int]:

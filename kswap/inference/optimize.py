@@ -78,8 +78,8 @@ def optimize_for_inference(
         chosen = tuned.selection
         built = build(folded, chosen, inputs)
 
-        def rebuilt(other: nn.Module) -> nn.Module:
-            return build(FoldedModel.of(other), chosen, inputs).model
+        def rebuilt(other: nn.Module, others_inputs: Inputs) -> nn.Module:
+            return build(FoldedModel.of(other), chosen, others_inputs).model
 
         error = checked_error(wanted, built.model, base, rebuilt, inputs)
     before, after = _size(base, inputs), _size(built.model, inputs)
@@ -96,7 +96,7 @@ def optimize_for_inference(
         norms_kept=built.norms.kept,
         error=error,
         layers=tuple(
-            OptimizedBlock(name, chosen.chosen[name], *counts, chosen.seconds.get(name, {}))
+            OptimizedBlock(name, chosen.chosen[name], *counts, _by_text(chosen.seconds.get(name, {})))
             for name, counts in built.params.items()
         ),
         seconds=tuned.seconds,
@@ -131,6 +131,10 @@ def _inputs(model: nn.Module, example: Tensor | Inputs | None) -> Inputs:
     zeros = call_for(model, source_of_module(model)).tensors
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(x.shape, generator=generator).to(device) for x in zeros)
+
+
+def _by_text(seconds: Mapping[ImplementationId, float]) -> dict[str, float]:
+    return {str(id_): value for id_, value in seconds.items()}
 
 
 def _shapes(folded: FoldedModel, inputs: Inputs) -> dict[str, torch.Size]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
 from torch import nn
 
+from kswap.codec import Between
 from kswap.errors import DeployError
-from kswap.inference.format_1 import implementation_named
 from kswap.nn.implementation import ImplementationId
+
+# What no model comes near: sizes of a stranger's file are bounded before torch sees them.
+Count = Annotated[int, Between(0, 10**15)]
+Size = Annotated[int, Between(1, 1_000_000)]
 
 # Where an optimised model holds its record. Copies and pickles of the model keep it.
 _ATTRIBUTE = "_kswap_optimization"
@@ -20,34 +24,20 @@ _ATTRIBUTE = "_kswap_optimization"
 class OptimizedBlock:
     """One block: its implementation, its parameters as trained and as stored now, and what was measured.
 
-    ``seconds`` has the time of each implementation that was tried, on the block's own input; it is empty where the
-    implementation was estimated or given.
+    ``seconds`` has the time of each implementation that was tried, by the text of its identifier, on the block's own
+    input; it is empty where the implementation was estimated or given.
     """
 
     name: str
     implementation: ImplementationId
-    params_before: int
-    params_after: int
-    seconds: Mapping[ImplementationId, float] = field(default_factory=dict)
+    params_before: Count
+    params_after: Count
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_dense(self) -> bool:
         """Whether the block runs as one dense layer, which is as fast as the layer that it replaced."""
         return self.implementation.is_dense
-
-    def to_json(self) -> dict[str, Any]:
-        """The block as JSON values; implementations are their texts."""
-        seconds = {str(id_): value for id_, value in self.seconds.items()}
-        return vars(self) | {"implementation": str(self.implementation), "seconds": seconds}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> OptimizedBlock:
-        """Read what :meth:`to_json` wrote, in this or the first format."""
-        first = "form" in data
-        read: Callable[[object], ImplementationId] = implementation_named if first else ImplementationId.parse
-        seconds = {read(key): float(value) for key, value in data["seconds"].items()}
-        text = data["form" if first else "implementation"]
-        return cls(data["name"], read(text), data["params_before"], data["params_after"], seconds)
 
 
 @dataclass(frozen=True)
@@ -61,14 +51,14 @@ class Optimization:
     """
 
     target: str
-    threads: int | None
+    threads: Size | None
     autotuned: bool
-    input_shape: tuple[int, ...]
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
-    norms_folded: int
+    input_shape: tuple[Size, ...]
+    params_before: Count
+    params_after: Count
+    macs_before: Count
+    macs_after: Count
+    norms_folded: Count
     error: float
     layers: tuple[OptimizedBlock, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -83,24 +73,6 @@ class Optimization:
     def dense(self) -> int:
         """How many blocks run as one dense layer."""
         return sum(layer.is_dense for layer in self.layers)
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON values."""
-        layers = [layer.to_json() for layer in self.layers]
-        maps = {"seconds": dict(self.seconds), "norms_kept": dict(self.norms_kept)}
-        return vars(self) | {"input_shape": list(self.input_shape), "layers": layers} | maps
-
-    @classmethod
-    def from_json(cls, data: Any) -> Optimization:
-        """Read what :meth:`to_json` wrote, in this or the first format.
-
-        Raises :class:`kswap.errors.DeployError` for anything else.
-        """
-        try:
-            layers = tuple(OptimizedBlock.from_json(layer) for layer in data["layers"])
-            return cls(**(dict(data) | {"input_shape": tuple(data["input_shape"]), "layers": layers}))
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise DeployError("this is no record of an optimisation: optimise the model again") from error
 
 
 def optimization_of(model: nn.Module) -> Optimization:

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from kswap.codec import decode, encode
 from kswap.converted import Conversion
 from kswap.errors import DeployError, SavedError, nearest
 from kswap.files import read_json, write_text
 from kswap.inference.block_tuning import Watcher
+from kswap.inference.format_1 import translated
 from kswap.inference.optimize import optimize_for_inference
 from kswap.inference.record import Optimization, optimization_of
 from kswap.loading import load
@@ -67,7 +69,7 @@ def optimize_directory(
         "format": _FORMAT,
         "kswap": __version__,
         "weights_sha256": _hash(directory),
-        "targets": {name: record.to_json() for name, record in records.items()},
+        "targets": {name: encode(record) for name, record in records.items()},
     }
     write_text(Path(directory) / OPTIMIZED, json.dumps(saved, indent=1), SavedError)
     return made
@@ -87,7 +89,11 @@ def read_optimizations(directory: str | Path) -> dict[str, Optimization]:
         raise DeployError(f"{path} is damaged or of another version of kswap: remove it, and optimise again")
     if data.get("weights_sha256") != _hash(directory):
         return {}
-    return {name: Optimization.from_json(record) for name, record in data["targets"].items() if name in TARGETS}
+    return {
+        name: decode(Optimization, translated(record), f"the record for {name} in {path.name}", DeployError)
+        for name, record in data["targets"].items()
+        if name in TARGETS
+    }
 
 
 def recorded_implementations(

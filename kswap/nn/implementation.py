@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
-from kswap.errors import DeployError
+from kswap.errors import DeployError, excerpt
 
 # The method of an implementation that is nothing but the dense layer which the block replaced.
 DENSE = "dense"
@@ -43,7 +42,7 @@ class ImplementationId:
 
     def __post_init__(self) -> None:
         if list(self.parameters) != sorted(dict(self.parameters).items()) or not _TEXT.fullmatch(str(self)):
-            raise DeployError(f"'{str(self)[:80]}' is no identifier of an implementation")
+            raise DeployError(f"{excerpt(self)} is no identifier of an implementation")
 
     @classmethod
     def of(cls, kind: str, method: str, **parameters: int) -> ImplementationId:
@@ -56,26 +55,12 @@ class ImplementationId:
         found = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise DeployError(
-                f"{str(text)[:80]!r} is no identifier of an implementation, such as 'grouped.k(groups=4)': "
+                f"{excerpt(text)} is no identifier of an implementation, such as 'grouped.k(groups=4)': "
                 "optimise the model again"
             )
         kind, method, listed = found.groups()
         pairs = [pair.split("=") for pair in listed.split(",")] if listed else []
         return cls(kind, method, tuple((name, int(number)) for name, number in pairs))
-
-    @classmethod
-    def from_json(cls, data: Any) -> ImplementationId:
-        """Read what :meth:`to_json` wrote. Raises :class:`kswap.errors.DeployError` for anything else."""
-        keys = {"kind", "method", "parameters"}
-        if not isinstance(data, dict) or set(data) != keys or not isinstance(data["parameters"], dict):
-            raise DeployError(f"an implementation in a file has the keys {', '.join(sorted(keys))} and no others")
-        if not all(type(number) is int for number in data["parameters"].values()):
-            raise DeployError("the parameters of an implementation in a file are whole numbers")
-        return cls(str(data["kind"]), str(data["method"]), tuple(sorted(data["parameters"].items())))
-
-    def to_json(self) -> dict[str, Any]:
-        """The identifier as JSON values."""
-        return {"kind": self.kind, "method": self.method, "parameters": dict(self.parameters)}
 
     @property
     def is_dense(self) -> bool:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_flatten
 
 import kswap
 from kswap.cli.main import main
+from kswap.codec import decode, encode
 from kswap.coverage.sizes import smallest_size
 from kswap.errors import DeployError, SavedError
 from kswap.inference.kinds import candidates_of
@@ -119,7 +120,7 @@ def test_implementations_are_measured_on_the_input_that_counts() -> None:
     assert done.input_shape == (2, 3, 64, 64)
     assert [name for name, _ in seen] == [layer.name for layer in done.layers]
     assert {total for _, total in seen} == {len(done.layers)}
-    assert all(layer.implementation in layer.seconds for layer in done.layers if layer.seconds)
+    assert all(str(layer.implementation) in layer.seconds for layer in done.layers if layer.seconds)
     assert any(len(layer.seconds) > 1 for layer in done.layers)
     assert_same(model, quick, x)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
@@ -225,9 +226,9 @@ def test_wrong_use_is_told_in_a_sentence() -> None:
 
 def test_json_round_trip() -> None:
     done = optimization_of(optimize_for_inference(small_conversion(), torch.randn(1, 3, 64, 64), autotune=False))
-    assert Optimization.from_json(json.loads(json.dumps(done.to_json()))) == done
-    with pytest.raises(DeployError, match="no record"):
-        Optimization.from_json({"target": "eager"})
+    assert decode(Optimization, json.loads(json.dumps(encode(done))), "the record", DeployError) == done
+    with pytest.raises(DeployError, match="the record lacks threads"):
+        decode(Optimization, {"target": "eager"}, "the record", DeployError)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +307,7 @@ def test_command_line(saved: Path) -> None:
     record = json.loads(done.stdout)
     assert record["input_shape"] == [2, 3, 64, 64]
     assert record["error"] <= RELATIVE
-    chosen = {layer["name"]: ImplementationId.parse(layer["implementation"]) for layer in record["layers"]}
+    chosen = {layer["name"]: decode(ImplementationId, layer["implementation"], "it") for layer in record["layers"]}
     assert optimization_of(load_optimized(saved)).implementations == chosen
 
 

@@ -15,7 +15,6 @@ from kswap.inference.layer_factory import LayerFactory
 from kswap.nn import LowRankBlock
 from kswap.nn.affine import Affine, affine_of
 from kswap.nn.implementation import DENSE, Cost, Implementation, ImplementationId
-from kswap.nn.pointwise import channel_dim
 
 _id = partial(ImplementationId.of, "low-rank")
 
@@ -35,7 +34,7 @@ def candidates(block: LowRankBlock) -> Candidates:
 
 
 def _implementations(block: LowRankBlock, factory: LayerFactory) -> Iterator[Implementation]:
-    plan, dim = block.plan, channel_dim(block.down)
+    plan, dim = block.plan, factory.dim
     assert plan.rank is not None
     down, up = affine_of(block.down, plan.in_channels, dim), affine_of(block.up, plan.rank, dim)
     inputs, outputs, rank = plan.in_channels, plan.out_channels, plan.rank
