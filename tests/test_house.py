@@ -18,7 +18,7 @@ FLOORS = (
     {"version"},
     {"errors"},
     {"codec", "files"},
-    {"timing", "progress", "malloc"},
+    {"timing", "progress", "malloc", "isolation"},
     {"planner"},
     {"rules", "report"},
     {"nn"},
@@ -42,7 +42,19 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Rooms that must not import torch when they are imported themselves.
-WITHOUT_TORCH = {"errors", "version", "codec", "files", "progress", "malloc", "planner", "rules", "report", "cli"}
+WITHOUT_TORCH = {
+    "errors",
+    "version",
+    "codec",
+    "files",
+    "progress",
+    "isolation",
+    "malloc",
+    "planner",
+    "rules",
+    "report",
+    "cli",
+}
 # Files and packages of other rooms that the command line reads its choices from.
 PARTS_WITHOUT_TORCH = {"kswap.data.resizing", "kswap.runtimes.targets", "kswap.runtimes.formats"}
 HEAVY = ("torch", "timm", "torchvision")

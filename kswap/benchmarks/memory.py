@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from kswap.benchmarks.model_pair import Pair, Subject
-from kswap.benchmarks.worker import ask
+from kswap.benchmarks.worker import call_in_process
 from kswap.conversion import convert
 from kswap.malloc import releasing_memory
 from kswap.runtimes.targets import find_target, prepare
@@ -43,7 +43,7 @@ def peak_memory(
         "threads": threads,
         "forms": dict(forms),
     }
-    return int(ask("memory", request, releasing_memory(os.environ), quiet=True))
+    return int(call_in_process(answer, request, releasing_memory(os.environ), quiet=True))
 
 
 def answer(request: Mapping[str, Any]) -> int:

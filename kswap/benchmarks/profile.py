@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.text import Text
 
+from kswap.isolation import isolated_python
 from kswap.report.glyphs import Glyphs
 from kswap.report.paragraph import print_text
 from kswap.report.table import column, print_columns
@@ -46,7 +46,7 @@ def profile(name: str, ch: int) -> Profile:
         seconds[step] = time.perf_counter() - start
         return result
 
-    help_command = [sys.executable, "-c", "from kswap.cli.main import main; main(['--help'])"]
+    help_command = isolated_python("from kswap.cli.main import main; main(['--help'])")
     timed("kswap --help, in a process of its own", lambda: subprocess.run(help_command, capture_output=True))
     timed("import torch, timm, kswap", _import_all)
 

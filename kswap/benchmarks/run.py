@@ -18,7 +18,7 @@ from kswap.benchmarks.memory import Side, peak_memory
 from kswap.benchmarks.model_pair import Pair, Subject, weights_bytes
 from kswap.benchmarks.result import FORMS, Benchmark, Row, Sizes
 from kswap.benchmarks.training_step import channels_last, in_training, training_step
-from kswap.benchmarks.worker import ask
+from kswap.benchmarks.worker import call_in_process
 from kswap.conversion import plan
 from kswap.errors import DeployError, KswapError
 from kswap.inference.optimize import optimize_for_inference
@@ -166,7 +166,8 @@ def measured_apart(request: Request, progress: bool = True) -> Benchmark:
     Raises :class:`kswap.errors.KswapError` subclasses.
     """
     environment = keeping_memory(os.environ)
-    return Benchmark.from_json(ask("bench", {"request": request.to_json(), "progress": progress}, environment))
+    asked = {"request": request.to_json(), "progress": progress}
+    return Benchmark.from_json(call_in_process(answer, asked, environment))
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A question that is answered in a process of its own: fresh memory, its own environment, and no crash of ours."""
+"""A function that is called in a process of its own: fresh memory, its own environment, and a crash is its own."""
 
 from __future__ import annotations
 
@@ -10,59 +10,69 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kswap.errors import DeployError, KswapError
+from kswap.isolation import isolated_python
 
-# Each takes a request as JSON values and gives JSON values.
-_TASKS = {"bench": ("kswap.benchmarks.run", "answer"), "memory": ("kswap.benchmarks.memory", "answer")}
-
-# The child finds its modules where the parent does, also where that is a checkout.
-_CHILD = (
-    "import json, sys; asked = json.load(sys.stdin); sys.path[:] = asked['path']; "
-    "from kswap.benchmarks.worker import serve; sys.exit(serve(asked))"
-)
+_CHILD = "import json; from kswap.benchmarks.worker import serve; sys.exit(serve(json.load(sys.stdin)))"
+_INTERRUPTED = 130
 
 
-def ask(task: str, request: Mapping[str, Any], environment: Mapping[str, str], quiet: bool = False) -> Any:
-    """What ``task`` ("bench" or "memory") answers to ``request`` in a fresh process with this ``environment``.
+def call_in_process(
+    function: Callable[[Any], Any], request: Mapping[str, Any], environment: Mapping[str, str], quiet: bool = False
+) -> Any:
+    """What ``function(request)`` returns in a fresh process.
 
-    Its standard error is ours, unless ``quiet``; its standard output is dropped, since runtimes write there.
-    Raises :class:`DeployError` where the process ends early, and what kswap raised in it with the same class.
+    Args:
+        function: A function of a module, which the process imports. It takes and returns JSON values.
+        request: Its argument.
+        environment: The environment variables of the process.
+        quiet: Drops the standard error of the process. Its standard output is always dropped: runtimes write there.
+
+    Raises:
+        DeployError: The process ended early.
+        Exception: What ``function`` raised, in the class that it was raised in.
     """
     with tempfile.TemporaryDirectory(prefix="kswap-") as directory:
         answer = Path(directory) / "answer.json"
-        asked = {"path": sys.path, "task": task, "request": request, "answer": str(answer)}
+        asked = {
+            "module": function.__module__,
+            "function": function.__qualname__,
+            "request": request,
+            "answer": str(answer),
+        }
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD],
+            isolated_python(_CHILD),
             input=json.dumps(asked),
             text=True,
             env=dict(environment),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL if quiet else None,
         )
-        if done.returncode == 130:  # interrupted there, so interrupted here
+        if done.returncode == _INTERRUPTED:
             raise KeyboardInterrupt
         if done.returncode != 0 or not answer.is_file():
             raise DeployError(f"the process that measures {_end_of(done.returncode, quiet)}")
         found = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in found:
-        raise _error(found["error"])
+        raise _rebuilt(found["error"])
     return found["value"]
 
 
 def serve(asked: Mapping[str, Any]) -> int:
-    """The child's side: run the task, write its answer, give the exit status."""
-    module, name = _TASKS[asked["task"]]
+    """What the process does: calls the function, writes what it returned or raised, and returns the exit status."""
     _end_with_parent()
     try:
-        answer = {"value": getattr(importlib.import_module(module), name)(asked["request"])}
-    except KswapError as error:
-        answer = {"error": {"class": type(error).__name__, "text": str(error)}}
+        function = getattr(importlib.import_module(asked["module"]), asked["function"])
+        answer = {"value": function(asked["request"])}
+    except Exception as error:
+        answer = {"error": _described(error)}
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
     Path(asked["answer"]).write_text(json.dumps(answer), encoding="utf-8")
     return 0
 
@@ -75,20 +85,30 @@ def _end_with_parent() -> None:
             ctypes.CDLL(None).prctl(set_signal_of_parents_death, signal.SIGTERM)
 
 
-def _error(data: Mapping[str, str]) -> KswapError:
-    import kswap.errors
+def _described(error: Exception) -> dict[str, str]:
+    kind = type(error)
+    where = "" if isinstance(error, KswapError) else "".join(traceback.format_exception(error))
+    return {"module": kind.__module__, "class": kind.__qualname__, "text": str(error), "traceback": where}
 
-    kind = getattr(kswap.errors, data["class"], DeployError)
-    known = isinstance(kind, type) and issubclass(kind, KswapError)
-    return kind(data["text"]) if known else DeployError(data["text"])
+
+def _rebuilt(data: Mapping[str, str]) -> Exception:
+    """An exception of the same class; of :class:`DeployError` where that class takes more than a message."""
+    error: Exception = DeployError(f"{data['class']}: {data['text']}")
+    with contextlib.suppress(ImportError, TypeError):
+        kind = getattr(importlib.import_module(data["module"]), data["class"], None)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            error = kind(data["text"])
+    if data["traceback"]:
+        error.add_note(f"In the process that measures:\n{data['traceback']}")
+    return error
 
 
 def _end_of(code: int, quiet: bool) -> str:
     if code >= 0:
-        return f"failed with exit status {code}" + ("" if quiet else ": what it wrote stands above")
+        return f"failed with exit status {code}" + ("" if quiet else "; see its output above")
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
     likely = ", most likely for lack of memory" if name == "SIGKILL" else ""
-    return f"was ended by {name}{likely}: take a smaller --batch or another target"
+    return f"was ended by {name}{likely}: use a smaller --batch or another target"

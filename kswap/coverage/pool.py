@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 
+from kswap.isolation import isolated_children
 from kswap.model_table.sweep_row import SweepRow
 
 # A process is replaced by a fresh one after so many models, so that what they leave in memory does not add up.
@@ -86,7 +87,8 @@ class Worker:
             self._connection, theirs = context.Pipe()
             arguments = (theirs, self.ch, self.limits.gib, self.limits.threads)
             self._process = context.Process(target=serve, args=arguments, daemon=True)
-            self._process.start()
+            with isolated_children():
+                self._process.start()
             theirs.close()
             self._done = 0
         return self._connection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from kswap.benchmarks.memory import peak_memory
 from kswap.benchmarks.model_pair import Pair, Subject, weights_bytes
 from kswap.benchmarks.result import Benchmark
 from kswap.benchmarks.run import Request, bench, chosen_targets, measured
-from kswap.benchmarks.worker import ask
 from kswap.cli import bench as command
 from kswap.cli.main import main
 from kswap.errors import DeployError, ModelError, PlanError, SavedError
@@ -221,14 +219,6 @@ def test_the_whole_command_in_processes_of_their_own(tmp_path: Path) -> None:
     if keeping_memory({}):
         assert found.machine.keeps_memory
         assert any("memory is kept between passes" in line for line in found.remarks())
-
-
-def test_a_process_that_fails_gives_its_error_or_its_end() -> None:
-    request = {"request": Request(models=("resnet18",), targets=("egaer",)).to_json(), "progress": False}
-    with pytest.raises(DeployError, match="egaer"):
-        ask("bench", request, os.environ, quiet=True)
-    with pytest.raises(DeployError, match="failed with exit status 1"):
-        ask("memory", {}, os.environ, quiet=True)
 
 
 def test_memory_of_a_module_cannot_be_measured_apart() -> None:
