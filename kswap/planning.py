@@ -25,7 +25,8 @@ from kswap.nn.pointwise import kind_of
 from kswap.planner.edits import Edit, describe
 from kswap.planner.kinds import check_kind, plan_block
 from kswap.planner.kinds.kind import BlockSettings
-from kswap.planner.plan import Counts, Plan, SitePlan, too_narrow
+from kswap.planner.plan import Counts, Plan
+from kswap.planner.site_plan import SitePlan, too_narrow
 from kswap.planner.sites import Site
 from kswap.rules import RuleSet, decide, load_rules, unused
 from kswap.zoo.paper_variants import twin_notes

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten
 
 import kswap
 from kswap.nn import PointwiseBlock
-from kswap.planner.plan import SitePlan
+from kswap.planner.site_plan import SitePlan
 
 
 class Bypass(nn.Sequential):

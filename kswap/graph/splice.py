@@ -14,7 +14,8 @@ from kswap.graph.replace import replace_modules_
 from kswap.nn import Absorbed, PointwiseBlock, build_block
 from kswap.nn.norms_and_activations import ACTIVATION_CLASSES, is_activation, is_norm
 from kswap.nn.pointwise import channels_of, kind_of, why_not_replaced
-from kswap.planner.plan import Plan, SitePlan
+from kswap.planner.plan import Plan
+from kswap.planner.site_plan import SitePlan
 from kswap.planner.sites import AbsorbedLayer
 
 

@@ -4,8 +4,9 @@ from kswap.planner.kinds import BLOCK_KINDS, plan_block
 from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.layer_plan import LayerPlan, interleave_order
 from kswap.planner.layout import GroupedLayout
-from kswap.planner.plan import Counts, Plan, SitePlan
+from kswap.planner.plan import Counts, Plan
 from kswap.planner.schemes import SCHEMES, plan_layer
+from kswap.planner.site_plan import SitePlan
 
 __all__ = [
     "BLOCK_KINDS",

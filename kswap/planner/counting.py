@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.block_plan import BlockPlan
-from kswap.planner.plan import Counts, Plan, SitePlan
+from kswap.planner.plan import Counts, Plan
+from kswap.planner.site_plan import SitePlan
 from kswap.planner.sites import AbsorbedLayer
 
 

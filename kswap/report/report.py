@@ -11,7 +11,8 @@ from kswap.planner.counting import SiteCounts, count_plan, count_site
 from kswap.planner.kinds import BLOCK_KINDS, check_kind
 from kswap.planner.layer_plan import LayerPlan
 from kswap.planner.layout import GroupedLayout
-from kswap.planner.plan import Plan, SitePlan
+from kswap.planner.plan import Plan
+from kswap.planner.site_plan import SitePlan
 from kswap.planner.sites import check_fields
 from kswap.version import __version__
 

@@ -10,8 +10,8 @@ from kswap.errors import PlanError, RuleError
 from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.kinds.kind import check_rank
-from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES, check_ch
+from kswap.planner.site_plan import PLACEMENTS
 from kswap.planner.sites import CONVOLUTIONS, LAYER_KINDS
 from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
 from kswap.rules.matching import Match

@@ -26,7 +26,7 @@ from kswap.planner import (
 )
 from kswap.planner.activations import ACTIVATIONS
 from kswap.planner.counting import count_site
-from kswap.planner.plan import PLACEMENTS
+from kswap.planner.site_plan import PLACEMENTS
 from kswap.planner.sites import ROLES, AbsorbedLayer, Site
 from kswap.report.report import report_of
 

@@ -19,8 +19,8 @@ import kswap.rules
 from kswap.errors import RuleError
 from kswap.planner import BLOCK_KINDS, BlockSettings
 from kswap.planner.activations import ACTIVATIONS
-from kswap.planner.plan import PLACEMENTS
 from kswap.planner.schemes import SCHEMES
+from kswap.planner.site_plan import PLACEMENTS
 from kswap.planner.sites import ROLES, Site
 from kswap.rules import (
     Decision,

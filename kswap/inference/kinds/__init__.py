@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 from kswap.inference.candidates import Candidates
 from kswap.nn import PointwiseBlock
+from kswap.planner.kinds.kind import part_of_kind
 
 
 def candidates_of(block: PointwiseBlock) -> Candidates:
@@ -19,6 +18,6 @@ def candidates_of(block: PointwiseBlock) -> Candidates:
     >>> [str(implementation.id) for implementation in found.implementations]
     ['grouped.dense', 'grouped.k(groups=2)', 'grouped.k(groups=4)']
     """
-    module = importlib.import_module(f"{__name__}.{block.plan.kind.replace('-', '_')}")
+    module = part_of_kind(__name__, block.plan.kind)
     found: Candidates = module.candidates(block)
     return found

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-
 from torch import nn
 
 from kswap.nn.block import PointwiseBlock
 from kswap.planner.block_plan import BlockPlan
+from kswap.planner.kinds.kind import part_of_kind
 
 
 def build_block(
@@ -29,6 +28,6 @@ def build_block(
     >>> type(build_block(plan_layer(64, 40, ch=16))).__name__
     'GroupedBlock'
     """
-    module = importlib.import_module(f"{__name__}.{plan.kind.replace('-', '_')}")
+    module = part_of_kind(__name__, plan.kind)
     block: PointwiseBlock = module.BLOCK(plan, norm, activation, replaces)
     return block

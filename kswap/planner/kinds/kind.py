@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 from kswap.errors import PlanError
 from kswap.planner.block_plan import BlockPlan, check_whole
@@ -59,3 +61,8 @@ class BlockKind:
 def check_rank(rank: object) -> int:
     """``rank`` as a whole number from 1 to :data:`MOST_CHANNELS`. Raises :class:`PlanError`."""
     return check_whole(rank, "rank", most=MOST_CHANNELS)
+
+
+def part_of_kind(package: str, kind: str) -> ModuleType:
+    """The module that ``package`` has for a kind of block, such as ``kswap.nn.kinds.low_rank``."""
+    return importlib.import_module(f"{package}.{kind.replace('-', '_')}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from kswap.report.kinds import grouped, low_rank
+from kswap.planner.kinds import BLOCK_KINDS
+from kswap.planner.kinds.kind import part_of_kind
 from kswap.report.kinds.explanation import ExplanationStep, KindExplanation
 from kswap.report.report import Report
 from kswap.report.wording import COUNTS_GLOSSARY
 
-EXPLANATIONS: dict[str, KindExplanation] = {made.name: made for made in (grouped.EXPLANATION, low_rank.EXPLANATION)}
+EXPLANATIONS: dict[str, KindExplanation] = {kind: part_of_kind(__name__, kind).EXPLANATION for kind in BLOCK_KINDS}
 
 
 def explanations_of(*reports: Report) -> tuple[KindExplanation, ...]:

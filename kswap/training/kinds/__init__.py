@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-
 from kswap.nn import PointwiseBlock
+from kswap.planner.kinds.kind import part_of_kind
 from kswap.training.trainable import Trainable
 
 
@@ -17,6 +16,6 @@ def trainable(block: PointwiseBlock) -> Trainable:
     >>> str(found.estimated.id), len(found.variations), found.estimated.has_backward
     ('grouped.merge(k_first=4,k_second=0,l_first=3,l_second=0)', 2, True)
     """
-    module = importlib.import_module(f"{__name__}.{block.plan.kind.replace('-', '_')}")
+    module = part_of_kind(__name__, block.plan.kind)
     found: Trainable = module.trainable(block)
     return found
