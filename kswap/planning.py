@@ -29,7 +29,7 @@ from kswap.planner.plan import Counts, Plan
 from kswap.planner.site_plan import SitePlan, too_narrow
 from kswap.planner.sites import Site
 from kswap.rules import RuleSet, decide, load_rules, unused
-from kswap.zoo.paper_variants import twin_notes
+from kswap.zoo.paper_variants import paper_variant_notes
 
 RuleSpec = str | Path | RuleSet | dict[str, Any] | None
 
@@ -140,7 +140,7 @@ def plan_of(
             macs=run.observation.total.macs // samples,
             operations=(run.observation.total.operations + _softmax_operations(run.observation.outputs)) // samples,
         ),
-        notes=(*describe(edits), *unused(rules, sites), *twin_notes(title), *_counted_for(samples, call)),
+        notes=(*describe(edits), *unused(rules, sites), *paper_variant_notes(title), *_counted_for(samples, call)),
         edits=edits,
     )
     return _without_bypassed(model, check_replaces(made), call, run)

@@ -24,8 +24,8 @@ _MOST_ATTRIBUTES = 1000
 class Checkpoint:
     """The arrays of each layer with weights, by the names that Keras gave them: ``{"conv1": {"kernel": ...}}``.
 
-    ``activations`` are the kinds that the network had, by our names; ``None`` where the file does not describe
-    the network, or describes one that is not known here.
+    ``activations`` are those that the network had, by our names; ``None`` where the file does not describe the
+    network, or describes an activation that is unknown here.
     """
 
     layers: dict[str, dict[str, ndarray]]
@@ -66,7 +66,7 @@ def _layers(file: h5py.File, source: Path) -> dict[str, dict[str, ndarray]]:
     for layer in _names(root, "layer_names", source):
         group = _child(root, layer, source)
         if not _is_group(group):
-            raise SavedError(f"{source} is damaged: layer '{layer}' is no group")
+            raise SavedError(f"{source} is damaged: layer '{layer}' is not a group")
         for weight in _names(group, "weight_names", source):
             dataset = _dataset(_child(group, weight, source), f"{layer}: {weight}", source)
             numbers += dataset.size
@@ -89,7 +89,7 @@ def _is_group(value: Any) -> bool:
 
 
 def _child(group: h5py.Group, name: str, source: Path) -> Any:
-    """What ``name`` leads to inside the file, step by step: links that lead elsewhere are not followed."""
+    """The object under the path ``name`` inside the file. Links to other places are not followed."""
     import h5py
 
     found: Any = group
@@ -106,7 +106,7 @@ def _dataset(value: Any, what: str, source: Path) -> h5py.Dataset:
     import h5py
 
     if not isinstance(value, h5py.Dataset):
-        raise SavedError(f"{source} is damaged: {what} is no array")
+        raise SavedError(f"{source} is damaged: {what} is not an array")
     if value.external or value.is_virtual:
         raise SavedError(f"{source} keeps {what} in another file: kswap does not follow it")
     if value.dtype.kind != "f" or value.dtype.itemsize not in (2, 4, 8) or value.shape is None or len(value.shape) > 4:
@@ -117,7 +117,7 @@ def _dataset(value: Any, what: str, source: Path) -> h5py.Dataset:
 
 
 def _names(group: h5py.Group, attribute: str, source: Path) -> tuple[str, ...]:
-    """The texts of an attribute, which Keras cuts into ``name0``, ``name1``, ... where it is long."""
+    """The strings of an attribute, which Keras splits into ``name0``, ``name1``, ... where it is long."""
     names = tuple(name for part in _parts(group, attribute) for name in part)
     if len(names) > _MOST_LAYERS:
         raise SavedError(f"{source} is too large for a network: {attribute} has {len(names):,} entries")
@@ -138,11 +138,11 @@ def _text(name: Any, source: Path) -> str:
     try:
         return name.decode("utf-8") if isinstance(name, bytes) else str(name)
     except UnicodeDecodeError as error:
-        raise SavedError(f"{source} is damaged: a name in it is no text") from error
+        raise SavedError(f"{source} is damaged: a name in it is not text") from error
 
 
 def _activations(file: h5py.File) -> frozenset[str] | None:
-    """The kinds of activations in the description of the network that Keras' ``save`` puts beside the weights."""
+    """The activations in the description of the network that Keras' ``save`` writes with the weights."""
     described = file.attrs.get("model_config")
     if not isinstance(described, str | bytes):
         return None
@@ -161,5 +161,5 @@ def _activation_words(layer: dict[str, Any]) -> Iterator[str]:
         yield "relu6" if config.get("max_value") == 6 else "relu"
     elif "activation" in config:
         activation = config["activation"]
-        # A function of the authors' own is described by a table.
+        # A custom function of the authors is described by a table.
         yield str(activation if isinstance(activation, str) else activation.get("class_name"))

@@ -1,4 +1,4 @@
-"""From one of the authors' Keras checkpoints to a conversion with its weights."""
+"""Loads one of the authors' Keras checkpoints into a conversion."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def import_keras(path: str | Path, variant: Variant) -> Conversion:
     """The converted network of the papers with the weights of a Keras checkpoint, in eval mode, on the CPU.
 
-    ``variant`` has to be what the authors trained. Raises :class:`kswap.errors.SavedError` for a file that is no
-    checkpoint, or one of another network.
+    ``variant`` must be the network that the authors trained. Raises :class:`kswap.errors.SavedError` for a
+    file that is not a checkpoint, or is one of another network.
     """
     checkpoint = read_checkpoint(path)
     conversion = variant.convert(seed=0)
@@ -32,7 +32,7 @@ def import_keras(path: str | Path, variant: Variant) -> Conversion:
 
 
 def _check_activations(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Names and shapes of weights do not tell activations apart, so a wrong load would be silent."""
+    """Refuse other activations: names and shapes of weights are the same, so the wrong network would load silently."""
     names = {kind: name for name, kind in ACTIVATION_CLASSES.items() if name != "identity"}
     ours = {names[type(module)] for module in model.modules() if type(module) in names}
     if checkpoint.activations is not None and checkpoint.activations != ours:

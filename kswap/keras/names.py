@@ -31,7 +31,7 @@ class BlockPart:
     """One layer of a block: ``place`` is ``"k"`` or ``"l"``, ``path`` ``"first"`` or ``"second"``, ``kind``
     ``"conv"`` or ``"norm"``. A convolution that is kept, and its norm, are the first path of K.
 
-    ``scheme`` is part of it: in both schemes a layer may have the same shape and another interleave behind it.
+    ``scheme`` is part of it: a layer may have the same shape in both schemes and another interleave after it.
     """
 
     scheme: str
@@ -42,7 +42,7 @@ class BlockPart:
 
 
 def block_part(name: str) -> BlockPart | None:
-    """What the layer ``name`` is in its block; ``None`` for a name that no block has.
+    """The part of a block that the Keras layer ``name`` is; ``None`` for a name that no block has.
 
     >>> block_part("blk_c1_p1_72_conv")
     BlockPart(scheme='v2', base='blk', place='k', path='first', kind='conv')
@@ -71,12 +71,12 @@ def block_part(name: str) -> BlockPart | None:
 _COUNTED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
 
 
-def recounted(names: Iterable[str]) -> dict[str, str]:
-    """Layers without a name of their own (``conv2d_57``), counted from the first of them on, by their old names.
+def renumbered(names: Iterable[str]) -> dict[str, str]:
+    """New names for layers without a name of their own (``conv2d_57``), numbered from 0 in their order, by old name.
 
-    Keras counts them over a whole session, so that a network that was not built first has other numbers.
+    Keras numbers them over a whole session, so that a network that was not built first has other numbers.
 
-    >>> recounted(["conv2d_7", "conv2d_9", "conv1", "batch_normalization"])
+    >>> renumbered(["conv2d_7", "conv2d_9", "conv1", "batch_normalization"])
     {'conv2d_7': 'conv2d', 'conv2d_9': 'conv2d_1', 'batch_normalization': 'batch_normalization'}
     """
     found = [(match[1], int(match[2] or 0), name) for name in names if (match := _COUNTED.fullmatch(name))]

@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from torch import nn
 
 from kswap.errors import SavedError
-from kswap.keras.names import BlockPart, recounted
+from kswap.keras.names import BlockPart, renumbered
 from kswap.keras.weights import Arrays, Assignment, block_assignment, layer_assignment, load_, part_named, parts_of
 from kswap.nn import GroupedBlock
 from kswap.zoo.network import AuthorsNames, PaperNetwork
 
 
 def network_assignment(model: nn.Module, names: AuthorsNames, layers: Mapping[str, Arrays], scheme: str) -> Assignment:
-    """The tensors of ``model`` from Keras' ``layers`` (those with weights, by name).
+    """The tensors of ``model`` from the layers of a Keras network.
 
-    ``scheme`` is that of the convolutions that are kept, which have other names in each.
+    Args:
+        model: a network of the papers, converted or not.
+        names: the authors' names for its layers.
+        layers: the arrays of each Keras layer with weights, by name.
+        scheme: scheme of the authors' network; the convolutions that it keeps have other names in each.
 
     Raises :class:`SavedError` where a layer is missing, or is left over.
     """
-    counted = recounted(layers)
-    layers = {counted.get(name, name): arrays for name, arrays in layers.items()}
+    new_names = renumbered(layers)
+    layers = {new_names.get(name, name): arrays for name, arrays in layers.items()}
     parts = parts_of(layers)
     made = Assignment()
     for ours, name in names.layers.items():

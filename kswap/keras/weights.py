@@ -94,7 +94,7 @@ class Assignment:
 
 
 def layer_assignment(module: nn.Module, ours: str, name: str, layers: Mapping[str, Arrays]) -> Assignment:
-    """The tensors of the module that is called ``ours`` here and ``name`` there."""
+    """The tensors of the module ``ours``, from the Keras layer ``name``."""
     tensors = layer_tensors(module, name, layers)
     return Assignment({f"{ours}.{key}".lstrip("."): value for key, value in tensors.items()}, frozenset({name}))
 
@@ -107,10 +107,10 @@ def parts_of(layers: Iterable[str]) -> dict[BlockPart, str]:
 def block_assignment(
     block: GroupedBlock, ours: str, base: str, parts: Mapping[BlockPart, str], layers: Mapping[str, Arrays]
 ) -> Assignment:
-    """The tensors of a block that is called ``ours`` here and stands for the convolution ``base`` there.
+    """The tensors of the block ``ours``, from the Keras layers that replace the convolution ``base``.
 
     ``parts`` is :func:`parts_of` the names in ``layers``. The norms of the two paths become one.
-    Raises :class:`SavedError` where the layers do not make this block.
+    Raises :class:`SavedError` where the layers do not fit this block.
     """
     made = Assignment()
     for place in ("k", "l"):
@@ -151,9 +151,9 @@ def part_named(parts: Mapping[BlockPart, str], part: BlockPart) -> str:
 
 @torch.no_grad()
 def load_(model: nn.Module, assignment: Assignment) -> None:
-    """Copy the tensors into ``model``, in place; the counters of its norms stay as they are.
+    """Copy the tensors into ``model``, in place; the counters of its norms are unchanged.
 
-    Raises :class:`SavedError`, before anything is copied, where a shape differs or a tensor would be left out.
+    Raises :class:`SavedError`, before anything is copied, where a shape differs or a tensor has no array.
     """
     state = model.state_dict()
     missing = [name for name in state if name not in assignment.tensors and not name.endswith("num_batches_tracked")]

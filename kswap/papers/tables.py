@@ -19,10 +19,22 @@ PUBLISHED = Path(__file__).parent / "published.json"
 class PublishedRow:
     """One row of a table of the papers.
 
-    Either ``layer`` (input channels and filters of a single convolution) or ``recipe`` is given; without
-    ``scheme`` and ``ch`` the row is the baseline of the recipe. ``passes`` is 2 where a picture and its mirror
-    are both classified. ``params`` and ``computations`` are the published figures, ``accuracy`` is the test
-    accuracy in percent. ``note`` says why a figure is not that of the authors' own code, or how it is meant.
+    Args:
+        table: name of the table.
+        params: published trainable parameters; the weights of a single layer.
+        recipe: name of the recipe; ``None`` for a single layer.
+        layer: input channels and filters of a single convolution; ``None`` for a network.
+        scheme: ``"v1"`` or ``"v2"``; ``None`` (and no ``ch``) for the baseline of the recipe.
+        ch: channels per group.
+        classes: outputs of the classifier.
+        side: height and width of the input.
+        skip_stride_cnt: as for :class:`kswap.papers.recipes.Variant`.
+        second_layer: ``False`` in the "no L" rows.
+        relu: ``True`` in the ReLU rows.
+        passes: 2 where a picture and its mirror are both classified.
+        computations: published computations, of all passes.
+        accuracy: published test accuracy in percent.
+        note: why a figure is not that of the authors' own code, or how it is meant.
     """
 
     table: str
@@ -43,7 +55,7 @@ class PublishedRow:
 
     @cached_property
     def network(self) -> str:
-        """What the row is about, in words.
+        """The network or layer of the row, in words.
 
         >>> PublishedRow("Table 1", 80, layer=(14, 10), ch=4, scheme="v2").network
         'layer 14 -> 10 v2 4ch'
@@ -68,7 +80,7 @@ class PublishedRow:
 
     @property
     def variant(self) -> Variant:
-        """The network of a row that has one and is no baseline."""
+        """The network of a row with a recipe and a scheme."""
         return Variant(
             recipe=self.recipe_of,
             scheme=self.scheme or "",
@@ -82,7 +94,7 @@ class PublishedRow:
 
     @property
     def key(self) -> PublishedRow:
-        """The row without what is published about it: rows with the same key have the same figures."""
+        """The row without its published figures: rows with the same key have the same figures here."""
         return replace(self, table="", params=0, passes=1, computations=None, accuracy=None, note=None)
 
 
@@ -108,7 +120,7 @@ class CheckedRow:
 
     @property
     def agrees(self) -> bool:
-        """Whether every figure of the row is ours."""
+        """Whether every published figure of the row is equal to ours."""
         return self.row.params == self.ours.params and self.row.computations == self.computations
 
     @property
@@ -175,7 +187,7 @@ def published_rows(part: str | None = None) -> tuple[PublishedRow, ...]:
 
 
 def figures_of(row: PublishedRow) -> Figures:
-    """What our network (or single layer) of the row has. Nothing is built."""
+    """Our figures for the row. Plans the network, and builds nothing."""
     from kswap.conversion import plan
     from kswap.planner.counting import count_plan
 
@@ -194,7 +206,7 @@ def figures_of(row: PublishedRow) -> Figures:
 def check(
     rows: Iterable[PublishedRow], track: Callable[[list[PublishedRow]], Iterable[PublishedRow]] = iter
 ) -> tuple[CheckedRow, ...]:
-    """Our figures beside the published ones. ``track`` may follow the progress over the networks.
+    """Our figures with the published ones. ``track`` wraps the rows to plan, for a progress bar.
 
     >>> all(checked.agrees for checked in check(published_rows("2022 paper, table 1")))
     True

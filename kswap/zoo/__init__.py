@@ -4,8 +4,8 @@
 
     kswap.convert("papers/efficientnet_b0", ch=16, top_activation="identity", num_classes=10)
 
-They differ from timm's networks of the same names in padding, epsilon, momentum, heads and numbers of filters.
-The converted networks of the papers are made by recipe: see :mod:`kswap.papers.recipes`.
+They differ from timm's networks of the same names in padding, epsilon, momentum, heads and numbers of filters
+(:mod:`kswap.zoo.paper_variants`). Recipes make the converted networks: see :mod:`kswap.papers.recipes`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMES = tuple(_NETWORKS)
 
 
 def builder(name: str) -> Callable[..., PaperNetwork]:
-    """What builds the network ``name``; its keyword arguments are those of the network.
+    """The function that builds the network ``name``; it takes the keyword arguments of the network.
 
     Raises :class:`ModelError` for an unknown name.
 

@@ -22,9 +22,9 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class DenseLayer(nn.Module):
-    """Pointwise to four times the growth rate, 3x3 to the growth rate, joined to the input.
+    """Pointwise to four times the growth rate, 3x3 to the growth rate, concatenated to the input.
 
-    The activations stand in front of the convolutions, or with ``acts_behind`` behind them.
+    The activations come before the convolutions, or with ``acts_behind`` after them.
     """
 
     def __init__(self, inputs: int, activation: str, acts_behind: bool) -> None:
@@ -46,7 +46,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Half the channels and half the sides, with an interleave in front where it is asked for."""
+    """Halves the channels and both sides; the interleave before it is optional."""
 
     def __init__(self, inputs: int, activation: str, acts_behind: bool, interleave: bool) -> None:
         super().__init__()
@@ -66,12 +66,17 @@ class Transition(nn.Module):
 class DenseNetBC(PaperNetwork):
     """DenseNet-BC L100 k12 for 32x32 inputs: a bias in the first convolution, epsilon 1.001e-5, no first activation.
 
-    The authors' converted network is another arrangement and not only another set of convolutions, so no rule
-    can say it: with ``acts_behind`` the activations move behind the convolutions (norm, K and L with swish,
-    norm, 3x3 with ReLU), and ``interleave`` puts an interleave with the growth rate as its step in front of the
-    norm of each transition (the "extra interleave" rows; in the one graph of them that is known, Ch is 12 like
-    the growth rate). ``activation`` is that of all pointwise convolutions
-    and of the end of the features: ReLU in the baseline, ``"silu"`` in the converted network.
+    The authors' converted network arranges its layers in another order, which no rule can say.
+
+    Args:
+        num_classes: outputs of the classifier.
+        in_chans: input channels.
+        activation: activation of the pointwise convolutions and of the end of the features: ReLU in the baseline,
+            ``"silu"`` in the converted network.
+        acts_behind: activations come after the convolutions (norm, K and L with swish, norm, 3x3 with ReLU), as in
+            the converted network, and not before them.
+        interleave: an interleave with the growth rate as its step before the norm of each transition, as in the
+            "extra interleave" rows. In the one graph of them that is known, Ch is 12 like the growth rate.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class DenseNetBC(PaperNetwork):
         return features
 
     def authors_names(self, converted: bool) -> AuthorsNames:
-        """Most layers there have no name of their own and are counted in the order of the network."""
+        """Most layers there have no name of their own and are numbered in the order of the network."""
         layers = {"stem_conv": "conv2d", "head_norm": "bn", "classifier": "softmax"}
         blocks: dict[str, tuple[str, str | None]] = {}
         convs, norms = 1, 0
@@ -117,19 +122,19 @@ class DenseNetBC(PaperNetwork):
                 layers[f"{ours}.norm"] = f"{base}_bn"
             else:
                 base = f"dn{name.removeprefix('block').replace('_', '_b')}_k"
-                layers[f"{ours}.norm"] = _counted("batch_normalization", norms)
-                layers[f"{ours}.grow_norm"] = _counted("batch_normalization", norms + 1)
+                layers[f"{ours}.norm"] = _numbered("batch_normalization", norms)
+                layers[f"{ours}.grow_norm"] = _numbered("batch_normalization", norms + 1)
                 norms += 2
             if converted:
                 blocks[f"{ours}.pointwise"] = (base, None)
             else:
-                layers[f"{ours}.pointwise"] = _counted("conv2d", convs)
+                layers[f"{ours}.pointwise"] = _numbered("conv2d", convs)
                 convs += 1
             if isinstance(module, DenseLayer):
-                layers[f"{ours}.grow"] = _counted("conv2d", convs)
+                layers[f"{ours}.grow"] = _numbered("conv2d", convs)
                 convs += 1
         return AuthorsNames(layers, blocks)
 
 
-def _counted(name: str, number: int) -> str:
+def _numbered(name: str, number: int) -> str:
     return f"{name}_{number}" if number else name

@@ -37,7 +37,7 @@ _DROP_CONNECT = 0.2
 
 
 def scaled_filters(filters: int, width: float) -> int:
-    """Filters times width, to the nearest multiple of 8 that is not below nine tenths.
+    """Filters times width, rounded to a multiple of 8 that is at least nine tenths of the product.
 
     >>> scaled_filters(32, 1.1), scaled_filters(320, 1.4)
     (32, 448)
@@ -175,6 +175,6 @@ class EfficientNet(PaperNetwork):
         blocks["head_conv"] = (f"{k}top_conv" if converted else "top", "head_norm")
         if converted:
             return AuthorsNames(layers, blocks)
-        # Without conversion the gates have no suffix; the rest is named like what scheme v1 keeps.
+        # In the baseline the gates have no suffix; the rest has the names of what scheme v1 keeps.
         layers |= {ours: base for ours, (base, norm) in blocks.items() if norm is None}
         return AuthorsNames(layers, {ours: pair for ours, pair in blocks.items() if pair[1] is not None})

@@ -29,7 +29,7 @@ class ConvNorm(nn.Module):
 
 
 def _average() -> nn.AvgPool2d:
-    """3x3 means that leave the border out, as TensorFlow's "same" does."""
+    """3x3 average pooling that leaves the border out, as TensorFlow's "same" does."""
     return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -54,7 +54,7 @@ class MixedA(nn.Module):
 
 
 class MixedB(nn.Module):
-    """mixed3: half the sides."""
+    """mixed3: halves both sides."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class MixedC(nn.Module):
 
 
 class MixedD(nn.Module):
-    """mixed8: half the sides."""
+    """mixed8: halves both sides."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -135,8 +135,8 @@ class MixedE(nn.Module):
         return torch.cat([self.branch1x1(x), single, double, self.branch_pool(self.pool(x))], dim=1)
 
 
-# The authors' names for the convolutions of their converted network, in the order of this one. None is a
-# convolution that they left without a name.
+# The authors' names for the convolutions of their converted network, in the order of this one. None: they gave the
+# convolution no name.
 _AUTHORS: dict[type[nn.Module], tuple[str | None, ...]] = {
     MixedA: ("11a", "11b", "55b", "11c", "33c", "33cc", "avg11"),
     MixedB: ("33a", "11b", "33b", None),

@@ -9,7 +9,7 @@ from torch import nn
 
 
 def fans(conv: nn.Conv2d) -> tuple[int, int]:
-    """Fan-in and fan-out by Keras' rule for the shape of the kernel; depthwise kernels have one output a channel.
+    """Fan-in and fan-out by Keras' rule for the shape of the kernel; depthwise kernels have one output per channel.
 
     >>> fans(nn.Conv2d(8, 16, 3)), fans(nn.Conv2d(8, 8, 3, groups=8))
     ((72, 144), (72, 9))
@@ -22,7 +22,7 @@ def fans(conv: nn.Conv2d) -> tuple[int, int]:
 
 @torch.no_grad()
 def glorot_uniform_(model: nn.Module) -> None:
-    """Glorot's uniform distribution for all convolutions and linear layers of ``model``, zero biases, in place."""
+    """Draw convolutions and linear layers of ``model`` from Glorot's uniform distribution, in place; biases are 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             fan_in, fan_out = (
@@ -36,13 +36,13 @@ def glorot_uniform_(model: nn.Module) -> None:
 
 @torch.no_grad()
 def fan_out_normal_(model: nn.Module) -> None:
-    """Keras' variance scaling (2, fan-out, truncated normal) for all convolutions of ``model``, in place.
+    """Draw all convolutions of ``model`` by Keras' variance scaling (2, fan-out, truncated normal), in place.
 
-    Biases become zero. Linear layers get a uniform distribution of variance scale 1/3, as Keras' EfficientNet has.
+    Linear layers get its uniform form with scale 1/3, as in Keras' EfficientNet; biases become zero.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            # Cutting a normal distribution off at two deviations leaves 0.87962566 of its deviation.
+            # A normal distribution truncated at two standard deviations keeps 0.87962566 of its standard deviation.
             deviation = math.sqrt(2.0 / fans(module)[1]) / 0.87962566103423978
             nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
         elif isinstance(module, nn.Linear):

@@ -77,9 +77,13 @@ class ExpandedConv(nn.Module):
 class MobileNetV3Large(PaperNetwork):
     """MobileNet V3 Large of Keras: padding as TensorFlow's "same", epsilon 1e-3, 1280 features before the classifier.
 
-    ``pointwise_momentum``: Keras' momentum of the norms behind pointwise convolutions. It is 0.999 like that of
-    all norms in the baseline, and 0.99 in the authors' converted network, also where a convolution is too
-    narrow to be replaced, so no rule can say it.
+    Args:
+        num_classes: outputs of the classifier.
+        in_chans: input channels.
+        pointwise_momentum: Keras' momentum of the norms after pointwise convolutions: 0.999 in the baseline, like
+            that of all its norms, and 0.99 in the authors' converted network, also where a convolution is too
+            narrow to be replaced, so no rule can say it.
+        drop_rate: dropout before the classifier.
     """
 
     def __init__(

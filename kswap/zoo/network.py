@@ -1,4 +1,4 @@
-"""What the networks of the papers have in common: methods as timm's models have them, padding, norms."""
+"""What the networks of the papers share: the methods of timm's models, padding, norms."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from kswap.nn.norms_and_activations import ACTIVATION_CLASSES
 class AuthorsNames:
     """Keras' names for the layers of a network, by our module names.
 
-    ``layers``: one module, one layer. ``blocks``: a convolution's name here, with the base name of its layers
-    there (see :mod:`kswap.keras.names`) and the name of its norm here, or ``None``.
+    Args:
+        layers: modules that are one layer there, by our name.
+        blocks: convolutions that the authors' code may replace, by our name: the base name of their layers there
+            (see :mod:`kswap.keras.names`), and the name of their norm here, or ``None``.
     """
 
     layers: dict[str, str] = field(default_factory=dict)
@@ -28,7 +30,7 @@ class AuthorsNames:
 class PaperNetwork(nn.Module):
     """Base of the papers' networks. Inputs are RGB divided by 255, ``(N, 3, H, W)``; outputs are logits.
 
-    A subclass makes its features in ``forward_features`` and has ``classifier``, the last layer.
+    A subclass implements ``forward_features`` and has ``classifier``, the last layer.
     """
 
     classifier: nn.Module
@@ -38,7 +40,7 @@ class PaperNetwork(nn.Module):
     def __init__(self, num_classes: int, in_chans: int, num_features: int, input_size: int) -> None:
         super().__init__()
         if num_classes < 1 or in_chans < 1:
-            raise ModelError("a network of the papers has at least one class and one input channel")
+            raise ModelError("a network of the papers needs at least one class and one input channel")
         self.num_classes = num_classes
         self.num_features = num_features
         self.pretrained_cfg: dict[str, Any] = {
@@ -56,7 +58,7 @@ class PaperNetwork(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh last layer for another number of classes."""
+        """Replace the last layer by a fresh one for ``num_classes`` classes, on the same device."""
         old = self.classifier
         made: nn.Module
         if isinstance(old, nn.Conv2d):
@@ -69,10 +71,10 @@ class PaperNetwork(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map, ``(N, num_features, h, w)``."""
-        raise TypeError(f"{type(self).__name__} makes no features")
+        raise TypeError(f"{type(self).__name__} has no forward_features")
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits ``(N, num_classes)`` of a feature map; with ``pre_logits`` what the classifier is given."""
+        """Logits ``(N, num_classes)`` of a feature map; with ``pre_logits`` the input of the classifier."""
         x = self.head_drop(self.global_pool(x).flatten(1))
         return x if pre_logits else self.classifier(x)
 
@@ -81,7 +83,7 @@ class PaperNetwork(nn.Module):
 
     def authors_names(self, converted: bool) -> AuthorsNames:
         """Keras' names for the layers of the baseline, or of the converted network."""
-        raise TypeError(f"the layers of {type(self).__name__} have no names in Keras")
+        raise TypeError(f"{type(self).__name__} has no authors_names: its layers are not known in Keras")
 
 
 class StridePad(nn.Module):

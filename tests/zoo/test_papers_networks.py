@@ -18,7 +18,7 @@ from kswap.sources.source import parse_source
 from kswap.zoo import NAMES
 from kswap.zoo.init import fan_out_normal_, fans, glorot_uniform_
 from kswap.zoo.network import CenteredBatchNorm2d, PaperNetwork, StridePad
-from kswap.zoo.paper_variants import twin_notes
+from kswap.zoo.paper_variants import PAPER_VARIANTS, paper_variant_notes
 
 SMALL = ("efficientnet_b0", "mobilenet", "mobilenet_v3_large", "densenet_bc_l100", "inception_v3")
 
@@ -87,7 +87,7 @@ def test_unknown_names_and_arguments_are_one_sentence() -> None:
 @pytest.mark.parametrize("side", range(5, 13))
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_padding_is_tensorflows_same(kernel: int, side: int) -> None:
-    """For stride 2: as many outputs as half the side, rounded up, and the larger half of the zeros behind."""
+    """For stride 2: as many outputs as half the side, rounded up, and the larger half of the zeros at the end."""
     padded = StridePad(kernel)(torch.ones(1, 1, side, side))
     total = max((-(-side // 2) - 1) * 2 + kernel - side, 0)
     rows = padded[0, 0, :, side // 2 + kernel // 2].tolist()
@@ -95,7 +95,7 @@ def test_padding_is_tensorflows_same(kernel: int, side: int) -> None:
     assert rows.index(1.0) == total // 2
 
 
-def test_padding_without_a_known_size_takes_every_side_for_even() -> None:
+def test_padding_without_a_known_size_takes_every_side_to_be_even() -> None:
     assert StridePad(3, size_known=False)(torch.zeros(1, 1, 7, 7)).shape[2:] == (8, 8)
     assert StridePad(5, size_known=False)(torch.zeros(1, 1, 7, 7)).shape[2:] == (10, 10)
 
@@ -129,17 +129,15 @@ def test_initial_weights_have_keras_scale() -> None:
     assert float(model[2].weight.detach().std()) == pytest.approx((1 / 900) ** 0.5, rel=0.05)
 
 
-def test_timms_twins_exist_and_are_named() -> None:
+def test_timms_models_that_the_papers_have_exist_and_are_named() -> None:
     import timm
 
-    from kswap.zoo.paper_variants import _TWINS
-
-    for name, (network, recipe_name, _) in _TWINS.items():
+    for name, variant in PAPER_VARIANTS.items():
         assert timm.is_model(name)
-        assert network in NAMES
-        assert RECIPES[recipe_name].source == f"papers/{network}"
-    assert twin_notes("efficientnet_b0.ra_in1k")
-    assert not twin_notes("papers/efficientnet_b0")
+        assert variant.network in NAMES
+        assert RECIPES[variant.recipe].source == f"papers/{variant.network}"
+    assert paper_variant_notes("efficientnet_b0.ra_in1k")
+    assert not paper_variant_notes("papers/efficientnet_b0")
 
 
 def test_inception_differs_from_timms_by_the_scales() -> None:
