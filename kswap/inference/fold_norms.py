@@ -76,10 +76,10 @@ def fold_norms_(model: nn.Module, inputs: tuple[Any, ...]) -> FoldedNorms:
         if not _is_plain(layer) or name not in chains.nodes:
             continue
         shared = any(holders[id(p)] > 1 for p in layer.parameters(recurse=False))
+        fixed = f"{name} shares its weights" if shared else chains.why_not_free(name)
         norm, _, broken = chains.follow(name)
-        reason = f"{name} shares its weights" if shared else chains.why_not_free(name) or broken
-        if shared or chains.why_not_free(name) or norm is None:
-            reasons[name] = reason or ""
+        if fixed or norm is None:
+            reasons[name] = fixed or (f"{name}: {broken}" if broken else "")
             continue
         core, rest = split_norm(model.get_submodule(norm.name))
         if core is not None:

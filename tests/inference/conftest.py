@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from kswap.inference import block_tuning
+from kswap.inference.candidates import Candidates
+from kswap.nn.implementation import Implementation
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,11 @@ def threads_as_they_were() -> Iterator[None]:
 
 @pytest.fixture
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure a few times only: which implementation is taken does not matter here."""
+    """Measure few implementations, few times: which one is taken does not matter here."""
+    shortlist = Candidates.shortlist
+
+    def shorter(self: Candidates, target: str, most: int) -> tuple[Implementation, ...]:
+        return shortlist(self, target, min(most, 3))
+
+    monkeypatch.setattr(Candidates, "shortlist", shorter)
     monkeypatch.setattr(block_tuning, "_SECONDS", 0.005)
-    monkeypatch.setattr(block_tuning, "_MOST_FORMS_ELSE", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -320,3 +321,54 @@ def test_wrong_input_exits_with_2(arguments: list[str], message: str) -> None:
     assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_every_block_is_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many selections are built and timed."""
+    from kswap.inference.kinds import grouped
+
+    model, x = small_conversion(), torch.randn(1, 3, 64, 64)
+    fold, folded = grouped.fold, list[object]()
+    monkeypatch.setattr(grouped, "fold", lambda block: (folded.append(block), fold(block))[1])
+    monkeypatch.setattr("kswap.inference.model_tuning._Tuning.timed", counted := _Timed())
+    monkeypatch.setattr("kswap.inference.block_tuning._quickest", lambda candidates, *_: (candidates.densest.id, {}))
+    optimize_for_inference(model, x, "onnxruntime")
+    assert counted.selections > 3
+    assert len(folded) == sum(isinstance(module, PointwiseBlock) for module in model.modules())
+
+
+class _Timed:
+    """Stands for the timing of whole models: the first selection is always the quickest."""
+
+    selections = 0
+
+    def __call__(self, tried: dict[str, Selection]) -> dict[str, float]:
+        self.selections += len(tried)
+        return {label: float(number + 1) for number, label in enumerate(tried)}
+
+
+@pytest.mark.usefixtures("few_rounds")
+@pytest.mark.parametrize("autotune", [False, True])
+def test_the_global_random_state_is_not_advanced(autotune: bool) -> None:
+    model = kswap.convert("test_resnet", ch=8, device="cpu", seed=0).model.eval()
+    before = torch.get_rng_state()
+    optimize_for_inference(model, torch.zeros(1, 3, 64, 64), autotune=autotune)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class WithOwnAttribute(nn.Sequential):
+    """Has an attribute of the name under which kswap offers its record."""
+
+    optimization = "a word of the model's own"
+
+
+def test_the_record_is_found_by_its_function() -> None:
+    x = torch.randn(1, 3, 4, 4)
+    model = WithOwnAttribute(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)).eval()
+    quick = optimize_for_inference(model, x, autotune=False)
+    assert quick.optimization == "a word of the model's own"
+    assert kswap.optimization_of(copy.deepcopy(quick)).norms_folded == 1
+    plain = optimize_for_inference(nn.Sequential(nn.Conv2d(3, 8, 1)).eval(), x, autotune=False)
+    assert plain.optimization is kswap.optimization_of(plain)
+    with pytest.raises(DeployError, match="was not optimised by kswap"):
+        kswap.optimization_of(model)
