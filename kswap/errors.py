@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator
 
 
 class KswapError(Exception):
-    """Base of all errors that a user can cause. The command line prints it as one line, exit status 2."""
+    """Base of all errors that a user can cause. The command line prints it as one line, exit status 2.
+
+    Its message is one visible line: names out of files may hold escapes, line ends, or a hundred thousand characters.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(message_line(message))
 
 
 class ModelError(KswapError):

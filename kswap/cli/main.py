@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import sys
 from typing import Any
 
 import click
 
-from kswap.errors import KswapError, message_line
+from kswap.cli.ending import PIPE_CLOSED, end_tidily_on_termination, status_of
+from kswap.cli.examples import epilog_of
+from kswap.errors import KswapError, called_from_command_line, excerpt, message_line, nearest
 from kswap.version import __version__
 
 _COMMANDS = {
@@ -54,11 +58,28 @@ class Commands(click.Group):
             return None
         module, name = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), name)
+        command.epilog = command.epilog or epilog_of(cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in _COMMANDS:
+            ctx.fail(f"No such command '{excerpt(name)}'{nearest(name, _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        run = functools.partial(super().main, *args, **kwargs, standalone_mode=False)
+        if not standalone_mode:
+            return run()
+        sys.exit(status_of(run))
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
             return super().make_context(*args, **kwargs)
+        except BrokenPipeError as error:
+            raise click.exceptions.Exit(PIPE_CLOSED) from error  # click itself would exit with 1
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
@@ -66,7 +87,10 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with called_from_command_line():
+                return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise click.exceptions.Exit(PIPE_CLOSED) from error
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
@@ -85,10 +109,12 @@ def main() -> None:
     kswap convert efficientnet_b0 --ch 16 --out DIR  the same, and save it
     kswap layer 1152 320 --ch 16                     one layer, explained
 
-    Exit status: 0 done, 1 a condition that was asked for is not met, 2 wrong use or bad input.
+    Exit status: 0 done, 1 a condition that was asked for is not met, 2 wrong use or bad input; 130, 141 and 143
+    where it was stopped (Ctrl-C, a closed pipe, SIGTERM).
     """
 
 
 def run() -> None:
     """The entry point of the command ``kswap``."""
+    end_tidily_on_termination()
     main(prog_name="kswap")

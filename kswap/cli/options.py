@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kswap.errors import PlanError, excerpt
+from kswap.planner.input_size import check_input_size
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.schemes import SCHEMES
 
@@ -16,6 +18,26 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Arguments of kswap.convert and kswap.plan, which a builder's arguments stand beside.
+_OWN_ARGUMENTS = {
+    "model",
+    "ch",
+    "scheme",
+    "rules",
+    "plan",
+    "example_input",
+    "device",
+    "seed",
+    "pretrained",
+    "input_size",
+    "skip_strides",
+    "linear",
+    "optimizer",
+    "kind",
+    "rank",
+    "init",
+}
 
 scheme_option = click.option(
     "--scheme",
@@ -80,11 +102,18 @@ def builder_arguments(pairs: tuple[str, ...], num_classes: int | None) -> dict[s
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
-            raise click.BadParameter(f"'{pair}' is not KEY=VALUE", param_hint="--model-kwarg")
+            raise click.BadParameter(f"'{excerpt(pair)}' is not KEY=VALUE", param_hint="--model-kwarg")
+        if key in _OWN_ARGUMENTS:
+            message = f"{key} is kswap's own: there is an option for it, and the builder cannot be given it"
+            raise click.BadParameter(message, param_hint="--model-kwarg")
         try:
             arguments[key] = json.loads(value)
         except ValueError:
             arguments[key] = {"True": True, "False": False, "None": None}.get(value, value)
+        except RecursionError:
+            raise click.BadParameter(
+                f"the value of {excerpt(key)} is nested too deeply", param_hint="--model-kwarg"
+            ) from None
     if num_classes is not None:
         arguments["num_classes"] = num_classes
     return arguments
@@ -98,11 +127,13 @@ def parse_size(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
-    parts = text.replace("x", ",").split(",")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts) or len(parts) > 3:
-        raise click.BadParameter(f"'{text}' is not a size: write 224, 224,320 or 3,224,320", param_hint="--input-size")
-    numbers = tuple(int(part) for part in parts)
-    return numbers * 2 if len(numbers) == 1 else numbers
+    parts = [part.strip() for part in text.replace("x", ",").split(",")]
+    # isdecimal() takes digits of all scripts; nine digits are more than any input has.
+    if len(parts) > 3 or not all(part.isascii() and part.isdecimal() and len(part) <= 9 for part in parts):
+        message = f"'{excerpt(text)}' is not a size: write 224, 224,320 or 3,224,320"
+        raise click.BadParameter(message, param_hint="--input-size")
+    numbers = [int(part) for part in parts]
+    return check_input_size(numbers * 2 if len(numbers) == 1 else numbers, "--input-size", PlanError)
 
 
 def check_settings_against_rules(ctx: click.Context, rules: str | None, scheme: str) -> None:

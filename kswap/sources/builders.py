@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kswap.errors import ModelError, first_line, nearest
+from kswap.errors import ModelError, excerpt, first_line, nearest
 from kswap.sources.source import Source
 from kswap.zoo import builder
 
@@ -118,11 +119,13 @@ def _build_timm(source: Source, pretrained: bool) -> nn.Module:
         bare, _, tag = name.partition(".")
         if not timm.is_model(bare):
             hint = nearest(bare, timm.list_models()) or "; `kswap models` lists those of timm"
-            path = f" (there is no directory {name} either)" if "/" in name else ""
-            raise ModelError(f"unknown model '{name}'{path}{hint}")
+            path = " (there is no such directory either)" if "/" in name else ""
+            raise ModelError(f"unknown model '{excerpt(name)}'{path}{hint}")
         tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{bare}.*")]
         if tag and tag not in tags:
-            raise ModelError(f"{bare} has no pretrained tag '{tag}'{nearest(tag, tags) or f': known are {tags}'}")
+            raise ModelError(
+                f"{bare} has no pretrained tag '{excerpt(tag)}'{nearest(tag, tags) or f': known are {tags}'}"
+            )
     return _call(lambda: timm.create_model(name, pretrained=pretrained, **source.kwargs), name, pretrained)
 
 
@@ -135,7 +138,7 @@ def _build_torchvision(source: Source, pretrained: bool) -> nn.Module:
     known = models.list_models()
     if source.name not in known:
         hint = nearest(source.name, known) or "; torchvision.models.list_models() lists its models"
-        raise ModelError(f"unknown model 'torchvision/{source.name}'{hint}")
+        raise ModelError(f"unknown model 'torchvision/{excerpt(source.name)}'{hint}")
     kwargs = dict(source.kwargs)
     builder = models.get_model_builder(source.name)
     if "weights_backbone" in inspect.signature(builder).parameters:
@@ -172,23 +175,38 @@ def _call_factory(factory: Callable[..., Any], source: Source, pretrained: bool)
 
 def _build_import(source: Source, pretrained: bool) -> nn.Module:
     module_name, _, factory_name = source.name.rpartition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    with _current_directory_importable():
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise ModelError(f"'{excerpt(source.name)}' cannot be imported: {first_line(error)}") from error
+        except Exception as error:
+            raise ModelError(
+                f"importing {excerpt(module_name)} failed: {type(error).__name__}: {first_line(error)}"
+            ) from error
+        return _call_factory(_factory_of(module, factory_name, module_name), source, pretrained)
+
+
+@contextlib.contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    """Inside, modules of the current directory can be imported; a module that is installed wins over one there."""
+    own = str(Path.cwd())
+    if own in sys.path:
+        yield
+        return
+    sys.path.append(own)
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ModelError(f"'{source.name}' cannot be imported: {first_line(error)}") from error
-    except Exception as error:
-        message = f"importing {module_name} failed: {type(error).__name__}: {first_line(error)}"
-        raise ModelError(message) from error
-    return _call_factory(_factory_of(module, factory_name, module_name), source, pretrained)
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(own)
 
 
 def _build_file(source: Source, pretrained: bool) -> nn.Module:
     path_text, _, factory_name = source.name.rpartition(":")
     path = Path(path_text).expanduser()
-    if not path.is_file():
-        raise ModelError(f"there is no file {path}")
+    if not os.path.isfile(path):
+        raise ModelError(f"there is no file {excerpt(path, 200)}")
     name = f"kswap_source_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

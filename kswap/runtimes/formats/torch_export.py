@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ def _write(model: nn.Module, inputs: tuple[Any, ...], path: Path) -> list[str]:
         raise failure("torch.export", model, error, "see torch's notes on torch.export") from error
     for node in program.graph.nodes:  # long, and full of paths of this machine
         node.meta.pop("stack_trace", None)
-    torch.export.save(program, path)
+    buffer = io.BytesIO()  # written to a full disk, torch's own writer aborts the process
+    torch.export.save(program, buffer)
+    path.write_bytes(buffer.getbuffer())
     return [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
 
 
