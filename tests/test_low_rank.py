@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from torch import nn
 
 import kswap
@@ -16,6 +18,9 @@ from kswap.errors import PlanError, RuleError
 from kswap.nn import LowRankBlock
 from kswap.planner import BlockSettings, plan_block, plan_layer
 from kswap.planner.counting import count_plan
+from kswap.report.diff import diff_reports
+from kswap.report.renderers import render
+from kswap.report.report import report_of
 from kswap.rules import load_rules
 
 NAME = "test_efficientnet"
@@ -103,6 +108,15 @@ def test_saved_and_loaded(conversion: kswap.Conversion, tmp_path: Path) -> None:
     assert again.report == conversion.report
     plan = kswap.Plan.from_json(json.loads(json.dumps(conversion.plan.to_json())))
     assert plan == conversion.plan
+
+
+@pytest.mark.parametrize("format_", ["rich", "json", "md", "html", "csv"])
+def test_compared_with_the_grouped_conversion(conversion: kswap.Conversion, format_: str) -> None:
+    grouped = report_of(kswap.plan(NAME, ch=4, num_classes=5, input_size=SIZE))
+    file = io.StringIO()
+    render(diff_reports(grouped, conversion.report), format_, Console(file=file, width=120))
+    assert "rank 2" in file.getvalue() or format_ in ("csv", "json")
+    assert "low-rank" in file.getvalue()
 
 
 def test_a_stored_rank_is_replayed() -> None:

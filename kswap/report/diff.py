@@ -118,7 +118,13 @@ def delta(change: Change) -> int:
 
 def _all_settings(report: Report) -> dict[str, str]:
     drop_in = "yes" if report.drop_in else "no"
-    return {"model": report.model, **report_settings(report), "drop-in": drop_in, "kswap": report.kswap}
+    return {
+        "model": report.model,
+        "kind": report.kind,
+        **report_settings(report),
+        "drop-in": drop_in,
+        "kswap": report.kswap,
+    }
 
 
 def _differing(before: SiteRow, after: SiteRow) -> tuple[str, ...]:
