@@ -88,7 +88,7 @@ def test_counts_are_exact(conversion: kswap.Conversion) -> None:
     for site in conversion.report.replaced:
         block = conversion.model.get_submodule(site.name)
         assert site.params_after == sum(p.numel() for p in block.parameters())
-        assert (site.kind, site.rank, site.k, site.placement) == ("low-rank", block.plan.rank, None, "linear")
+        assert (site.kind, site.block, site.placement) == ("low-rank", block.plan, "linear")
 
 
 def test_macs_are_those_that_torch_counts(conversion: kswap.Conversion) -> None:

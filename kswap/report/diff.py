@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kswap.report.report import Change, Report, SiteRow
+from kswap.report.report import SHAPE_KEYS, Change, Report, SiteRow
 from kswap.report.wording import report_settings
 
 # What makes a site different. Ch, scheme and reason are not here: a site that comes out the same is the same.
@@ -16,11 +16,7 @@ COMPARED = (
     "stride",
     "placement",
     "kind",
-    "k",
-    "interleave_step",
-    "l",
-    "sum",
-    "rank",
+    *SHAPE_KEYS,
     "norm",
     "activation",
     "params_before",
@@ -129,7 +125,8 @@ def _all_settings(report: Report) -> dict[str, str]:
 
 def _differing(before: SiteRow, after: SiteRow) -> tuple[str, ...]:
     compared = COMPARED if before.replaced or after.replaced else [key for key in COMPARED if key != "placement"]
-    return tuple(key for key in compared if getattr(before, key) != getattr(after, key))
+    first, second = before.to_json(), after.to_json()
+    return tuple(key for key in compared if first[key] != second[key])
 
 
 def diff_reports(before: Report, after: Report) -> ReportDiff:

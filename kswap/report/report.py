@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Literal
 
+from kswap.codec import Between, decode, encode, stored
 from kswap.errors import PlanError, ReportError, excerpt
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.counting import SiteCounts, count_plan, count_site
 from kswap.planner.kinds import BLOCK_KINDS, check_kind
-from kswap.planner.layer_plan import LayerPlan
-from kswap.planner.layout import GroupedLayout
 from kswap.planner.plan import Plan
 from kswap.planner.site_plan import SitePlan
-from kswap.planner.sites import check_fields
 from kswap.version import __version__
+
+Count = Annotated[int, Between(0, 2**63 - 1)]
+
+# The keys of a site that say what its block looks like, of every kind; the others say what it was made from.
+SHAPE_KEYS = tuple(
+    dict.fromkeys(
+        key
+        for kind in BLOCK_KINDS.values()
+        for key in (*kind.layout_keys, *kind.setting_keys)
+        if key not in ("ch", "scheme", "second_layer")
+    )
+)
 
 
 @dataclass(frozen=True)
 class Change:
     """A count before and after. ``ratio`` is after / before (1.0 when there was nothing before)."""
 
-    before: int
-    after: int
+    before: Count
+    after: Count
 
     @property
     def ratio(self) -> float:
@@ -34,38 +44,32 @@ class Change:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """One site of the report; attribute names are the JSON keys. ``norm`` and ``activation`` are class names
-    of what the block takes in, or would, ``type`` is that of the layer; ``k`` and ``l`` are ``None`` when absent."""
+    """One site of the report.
+
+    Attribute names are the JSON keys. ``norm`` and ``activation`` are class names of what the block takes in, or would
+    take in; ``type`` is the class name of the layer. ``block`` is the plan of the block, or ``None`` for a kept site;
+    in JSON its layout stands among the keys of the site (:data:`SHAPE_KEYS`, ``null`` where a key means nothing).
+    """
 
     name: str
-    in_channels: int
-    out_channels: int
-    stride: int
-    action: str
+    in_channels: Count
+    out_channels: Count
+    stride: Count
+    action: Literal["replace", "keep"]
     reason: str
-    ch: int
+    ch: Count
     scheme: str
     role: str
     placement: str
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
-    k: GroupedLayout | None
-    interleave_step: int | None
-    l: GroupedLayout | None  # noqa: E741 - K and L are the names of the papers
+    params_before: Count
+    params_after: Count
+    macs_before: Count
+    macs_after: Count
     norm: str | None
     activation: str | None
     type: str = "Conv2d"
     kind: str = "grouped"
-    rank: int | None = None
-    sum: bool = True
-
-    def __post_init__(self) -> None:
-        check_fields(self, "a site of the report")
-        check_kind(self.kind)
-        if self.replaced and not self.plan.replaces:
-            raise PlanError(f"site '{excerpt(self.name)}' is replaced, but has no plan of a block")
+    block: BlockPlan | None = field(default=None, metadata=stored(skip=True))
 
     @property
     def replaced(self) -> bool:
@@ -78,29 +82,33 @@ class SiteRow:
 
     def short(self) -> str:
         """``K 72x4+32 i20 L 20x16``, ``rank 24``, or ``kept``."""
-        return self.plan.short() if self.replaced else "kept"
-
-    @property
-    def plan(self) -> BlockPlan:
-        """The plan of the block, made again from the values of the row."""
-        plan_class = BLOCK_KINDS[self.kind].plan_class
-        return plan_class.shape_from_json(self.to_json(), self.in_channels, self.out_channels, self.name)
+        return self.block.short() if self.block else "kept"
 
     def to_json(self) -> dict[str, Any]:
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain["k"] = self.k.to_json() if self.k else None
-        plain["l"] = self.l.to_json() if self.l else None
-        return plain
+        shape = self.block.shape_to_json() if self.block else {}
+        own: dict[str, Any] = encode(self)
+        return own | {key: shape.get(key) for key in SHAPE_KEYS}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> SiteRow:
-        known = {f.name: data.get(f.name) for f in fields(cls)}
-        known |= {key: data.get(key, getattr(cls, key)) for key in ("type", "kind", "sum")}  # not in older reports
-        if known["k"]:
-            known["k"] = GroupedLayout.from_json(known["k"], data["in_channels"], data["out_channels"])
-        if known["l"]:
-            known["l"] = GroupedLayout.from_json(known["l"], data["out_channels"], data["out_channels"])
-        return cls(**known)  # type: ignore[arg-type]
+    def from_json(cls, data: Any, what: str = "a site of the report") -> SiteRow:
+        """Read what :meth:`to_json` wrote. Raises :class:`ReportError` for anything else."""
+        row = decode(cls, data, what, ReportError, ignore_unknown=True)
+        try:
+            kind = BLOCK_KINDS[check_kind(row.kind)]
+            if not row.replaced:
+                return row
+            shape = {key: value for key, value in data.items() if value is not None}
+            block = kind.plan_class.shape_from_json(shape, row.in_channels, row.out_channels, what)
+        except PlanError as error:
+            raise ReportError(f"{what} cannot be read: {excerpt(error, 200)}") from error
+        if not block.replaces:
+            raise ReportError(f"{what} is replaced, but has no layout of a {kind.name} block")
+        return replace(row, block=block)
+
+
+def site_keys() -> tuple[str, ...]:
+    """The JSON keys of a site, without those of its block."""
+    return tuple(f.name for f in fields(SiteRow) if f.name != "block")
 
 
 @dataclass(frozen=True)
@@ -110,9 +118,9 @@ class Report:
     kswap: str
     model: str
     scheme: str
-    ch: int
+    ch: Count
     rules: str
-    input_size: tuple[int, ...]
+    input_size: tuple[Count, ...]
     params: Change
     trainable_params: Change
     macs: Change
@@ -161,32 +169,16 @@ class Report:
     @classmethod
     def from_json(cls, data: Any) -> Report:
         """Read what :meth:`to_json` wrote. Raises :class:`ReportError` for anything else."""
-        try:
-            changes = {
-                key: Change(int(data[key]["before"]), int(data[key]["after"]))
-                for key in ("params", "trainable_params", "macs", "computations")
-            }
-            return cls(
-                kswap=str(data["kswap"]),
-                model=str(data["model"]),
-                scheme=str(data["scheme"]),
-                ch=int(data["ch"]),
-                rules=str(data.get("rules", "")),
-                input_size=tuple(int(n) for n in data["input_size"]),
-                sites=tuple(SiteRow.from_json(site) for site in data["sites"]),
-                drop_in=bool(data["drop_in"]),
-                notes=tuple(str(note) for note in data["notes"]),
-                kind=str(data.get("kind", "grouped")),
-                **changes,
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, PlanError) as error:
-            raise ReportError(f"this is not a kswap report: {type(error).__name__} at {excerpt(error)}") from error
+        sites = data.get("sites") if isinstance(data, dict) else None
+        if not isinstance(sites, list):
+            raise ReportError("this is not a kswap report: it has no list of sites")
+        rows = tuple(SiteRow.from_json(site, f"site {number} of the report") for number, site in enumerate(sites, 1))
+        report = decode(cls, {"rules": ""} | data | {"sites": []}, "the report", ReportError, ignore_unknown=True)
+        return replace(report, sites=rows)
 
 
 def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
     site, layer = plan.site, plan.layer
-    shape = layer.shape_to_json()
-    grouped = layer if plan.replaced and isinstance(layer, LayerPlan) else None
     activation = site.activation.type if site.activation else None
     if plan.replaced and plan.activation and plan.absorbs_activation:
         activation = plan.activation
@@ -195,25 +187,21 @@ def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
         in_channels=site.in_channels,
         out_channels=site.out_channels,
         stride=site.stride,
-        action=plan.action,
+        action="replace" if plan.replaced else "keep",
         reason=plan.reason,
         ch=layer.ch,
-        scheme=shape["scheme"],
+        scheme=layer.shape_to_json()["scheme"],
         role=site.role,
         placement=plan.placement,
         params_before=counts.before.params,
         params_after=counts.after.params,
         macs_before=counts.before.macs,
         macs_after=counts.after.macs,
-        k=grouped.k if grouped else None,
-        interleave_step=grouped.interleave_step if grouped else None,
-        l=grouped.l if grouped else None,
         norm=site.norm.type if site.norm else None,
         activation=activation,
         type=site.type,
         kind=layer.kind,
-        rank=shape.get("rank") if plan.replaced else None,
-        sum=shape.get("sum", True),
+        block=layer if plan.replaced else None,
     )
 
 

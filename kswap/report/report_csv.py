@@ -1,33 +1,36 @@
-"""The sites of a report as CSV: one row per site, one column per field, K and L flattened."""
+"""The sites of a report as CSV: one row per site, one column per field, layouts of blocks flattened."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-from kswap.planner.layout import LAYOUT_KEYS
+from kswap.planner import BLOCK_KINDS, BlockSettings, plan_block
 from kswap.report.csv_text import csv_text
-from kswap.report.report import Report, SiteRow
+from kswap.report.report import SHAPE_KEYS, Report, SiteRow, site_keys
 
 
-def _columns() -> list[str]:
-    """The JSON keys of a site, with ``k`` and ``l`` as ``k_groups`` and so on."""
-    names: list[str] = []
-    for field in fields(SiteRow):
-        names += [f"{field.name}_{key}" for key in LAYOUT_KEYS] if field.name in ("k", "l") else [field.name]
-    return names
+def _flat(data: dict[str, Any]) -> dict[str, Any]:
+    """``{"k": {"groups": 3}}`` as ``{"k_groups": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat |= {f"{key}_{part}": number for part, number in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def _columns() -> tuple[str, ...]:
+    """The JSON keys of a site, and the flattened keys that a block of each kind has."""
+    shapes = [plan_block(64, 64, BlockSettings(kind=kind)).shape_to_json() for kind in BLOCK_KINDS]
+    layouts = [_flat({key: shape[key] for key in SHAPE_KEYS if key in shape}) for shape in shapes]
+    return (*site_keys(), *dict.fromkeys(key for layout in layouts for key in layout))
+
+
+COLUMNS = _columns()
 
 
 def flat_row(row: SiteRow) -> dict[str, Any]:
     """A site as one flat mapping; what is absent is ``None``, and empty in the CSV."""
-    plain = row.to_json()
-    for label in ("k", "l"):
-        layout = plain.pop(label) or {}
-        plain |= {f"{label}_{key}": layout.get(key) for key in LAYOUT_KEYS}
-    return plain
-
-
-COLUMNS = tuple(_columns())
+    flat = _flat(row.to_json())
+    return {key: flat.get(key) for key in COLUMNS}
 
 
 def render_csv(report: Report) -> str:

@@ -68,7 +68,7 @@ def test_another_ch_alone_does_not_change_a_kept_site(sample_report: Report, oth
     assert "blocks.0.0.se.conv_reduce" not in changed  # kept by both, for reasons with other numbers
     assert len(changed) + diff.unchanged == 64
     pw = next(change for change in diff.changed if change.name == "blocks.1.1.conv_pw")
-    assert pw.fields == ("action", "k", "params_after")
+    assert pw.fields == ("action", "k", "sum", "params_after")
     assert (pw.before.action, pw.after.action) == ("replace", "keep")
 
 
