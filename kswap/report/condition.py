@@ -256,7 +256,7 @@ def values_of(report: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
 def _blank() -> dict[str, Any]:
     """The JSON of a report about nothing: it has every key that a report has."""
     none = Change(0, 0)
-    return Report("", "", "", 1, "", (), none, none, none, none, (), True, ()).to_json()
+    return Report("", "", "", 1, "", (), none, none, none, none, drop_in=True, notes=()).to_json()
 
 
 def known_paths() -> tuple[str, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
-from kswap.codec import Between, decode, encode, stored
+from kswap.codec import Between, decode
 from kswap.errors import PlanError, ReportError, excerpt
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.counting import SiteCounts, count_plan, count_site
@@ -43,12 +43,11 @@ class Change:
 
 
 @dataclass(frozen=True)
-class SiteRow:
-    """One site of the report.
+class SiteFacts:
+    """What the report says of a site, whatever the kind of its block; attribute names are the JSON keys.
 
-    Attribute names are the JSON keys. ``norm`` and ``activation`` are class names of what the block takes in, or would
-    take in; ``type`` is the class name of the layer. ``block`` is the plan of the block, or ``None`` for a kept site;
-    in JSON its layout stands among the keys of the site (:data:`SHAPE_KEYS`, ``null`` where a key means nothing).
+    ``norm`` and ``activation`` are class names of what the block takes in, or would take in; ``type`` is the class
+    name of the layer.
     """
 
     name: str
@@ -69,7 +68,20 @@ class SiteRow:
     activation: str | None
     type: str = "Conv2d"
     kind: str = "grouped"
-    block: BlockPlan | None = field(default=None, metadata=stored(skip=True))
+
+
+FACT_KEYS = tuple(f.name for f in fields(SiteFacts))
+
+
+@dataclass(frozen=True)
+class SiteRow(SiteFacts):
+    """One site of the report.
+
+    ``block`` is the plan of the block, or ``None`` for a kept site. In JSON its layout stands among the keys of the
+    site (:data:`SHAPE_KEYS`, ``null`` where a key means nothing).
+    """
+
+    block: BlockPlan | None = None
 
     @property
     def replaced(self) -> bool:
@@ -86,13 +98,14 @@ class SiteRow:
 
     def to_json(self) -> dict[str, Any]:
         shape = self.block.shape_to_json() if self.block else {}
-        own: dict[str, Any] = encode(self)
-        return own | {key: shape.get(key) for key in SHAPE_KEYS}
+        facts = {key: getattr(self, key) for key in FACT_KEYS}
+        return facts | {key: shape.get(key) for key in SHAPE_KEYS}
 
     @classmethod
     def from_json(cls, data: Any, what: str = "a site of the report") -> SiteRow:
         """Read what :meth:`to_json` wrote. Raises :class:`ReportError` for anything else."""
-        row = decode(cls, data, what, ReportError, ignore_unknown=True)
+        facts = decode(SiteFacts, data, what, ReportError, ignore_unknown=True)
+        row = cls(**vars(facts))
         try:
             kind = BLOCK_KINDS[check_kind(row.kind)]
             if not row.replaced:
@@ -106,14 +119,9 @@ class SiteRow:
         return replace(row, block=block)
 
 
-def site_keys() -> tuple[str, ...]:
-    """The JSON keys of a site, without those of its block."""
-    return tuple(f.name for f in fields(SiteRow) if f.name != "block")
-
-
 @dataclass(frozen=True)
-class Report:
-    """Everything that a reader of a conversion wants to know. Counts are for batch 1 at ``input_size``."""
+class ReportHead:
+    """What a report says of the whole model. Counts are for batch 1 at ``input_size``."""
 
     kswap: str
     model: str
@@ -125,10 +133,16 @@ class Report:
     trainable_params: Change
     macs: Change
     computations: Change
-    sites: tuple[SiteRow, ...]
     drop_in: bool
     notes: tuple[str, ...]
     kind: str = "grouped"
+
+
+@dataclass(frozen=True)
+class Report(ReportHead):
+    """Everything that a reader of a conversion wants to know."""
+
+    sites: tuple[SiteRow, ...] = ()
 
     @property
     def replaced(self) -> tuple[SiteRow, ...]:
@@ -173,8 +187,8 @@ class Report:
         if not isinstance(sites, list):
             raise ReportError("this is not a kswap report: it has no list of sites")
         rows = tuple(SiteRow.from_json(site, f"site {number} of the report") for number, site in enumerate(sites, 1))
-        report = decode(cls, {"rules": ""} | data | {"sites": []}, "the report", ReportError, ignore_unknown=True)
-        return replace(report, sites=rows)
+        head = decode(ReportHead, {"rules": ""} | data, "the report", ReportError, ignore_unknown=True)
+        return cls(**vars(head), sites=rows)
 
 
 def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kswap.planner import BLOCK_KINDS, BlockSettings, plan_block
 from kswap.report.csv_text import csv_text
-from kswap.report.report import SHAPE_KEYS, Report, SiteRow, site_keys
+from kswap.report.report import FACT_KEYS, SHAPE_KEYS, Report, SiteRow
 
 
 def _flat(data: dict[str, Any]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def _columns() -> tuple[str, ...]:
     """The JSON keys of a site, and the flattened keys that a block of each kind has."""
     shapes = [plan_block(64, 64, BlockSettings(kind=kind)).shape_to_json() for kind in BLOCK_KINDS]
     layouts = [_flat({key: shape[key] for key in SHAPE_KEYS if key in shape}) for shape in shapes]
-    return (*site_keys(), *dict.fromkeys(key for layout in layouts for key in layout))
+    return (*FACT_KEYS, *dict.fromkeys(key for layout in layouts for key in layout))
 
 
 COLUMNS = _columns()
