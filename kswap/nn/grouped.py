@@ -35,7 +35,7 @@ class GroupedPointwise(nn.Module):
     """
 
     # TorchScript compiles properties unless they are named here.
-    __jit_unused_properties__: ClassVar = ["convolutions", "has_executions"]
+    __jit_unused_properties__: ClassVar = ["convolutions", "can_merge"]
 
     def __init__(self, layout: GroupedLayout, like: nn.Module | None = None, strided: bool = True) -> None:
         """``like`` is the pointwise layer that is replaced: a ``Conv2d`` without bias where there is none."""
