@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,14 +10,14 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from kswap.converted import Conversion
-from kswap.errors import PlanError
+from kswap.errors import ModelError, PlanError
 from kswap.graph.call import Call, Example
-from kswap.graph.clone import full_clone, is_on_meta, meta_clone
+from kswap.graph.clone import full_clone, is_on_meta, sharing_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.initialisers import Initialiser, initialiser_of
-from kswap.graph.modes import evaluating
 from kswap.graph.observe import Observation, is_shape, output_shapes
 from kswap.graph.optimizer import check_optimizer, follow_
+from kswap.graph.random_state import drawn_seed, preserved_random_state
 from kswap.graph.splice import Replacement, splice_, undo_
 from kswap.graph.verify import check_run
 from kswap.loading import original_model
@@ -31,8 +30,10 @@ from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
 from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
+from kswap.sources.source import Source
 
 
+@torch.inference_mode(False)
 def plan(
     model: nn.Module | str,
     ch: int = 16,
@@ -65,15 +66,34 @@ def plan(
     (55, 'K 20x64')
     """
     settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank)
-    source, base = original_model(model, model_kwargs, meta=True)
+    with preserved_random_state():
+        source, base = original_model(model, model_kwargs, meta=True)
+        try:
+            return _plan(base, source, settings, skip_strides, example_input, input_size)
+        except ModelError:
+            if not isinstance(model, str) or not is_on_meta(base):
+                raise
+        source, base = original_model(model, model_kwargs)  # its forward pass needs real numbers
+        return _plan(base, source, settings, skip_strides, example_input, input_size)
+
+
+def _plan(
+    base: nn.Module,
+    source: Source,
+    settings: PlanSettings,
+    skip_strides: int,
+    example_input: Example | None,
+    input_size: tuple[int, ...] | None,
+) -> Plan:
     edits = edits_of(base, source.title, settings, skip_strides, call_for(base, source, example_input))
-    if edits and not isinstance(model, str):
-        base = meta_clone(base)
+    if edits:
+        base, _ = sharing_clone(base)
     apply_edits_(base, edits)
     call = call_for(base, source, example_input, input_size)
     return plan_of(base, source.title, settings, call, run_of(base, source.title, call, settings.kinds), edits)
 
 
+@torch.inference_mode(False)
 def convert(
     model: nn.Module | str,
     ch: int = 16,
@@ -97,11 +117,13 @@ def convert(
 
     Arguments as for :func:`plan`; a ``plan`` is replayed unchanged. ``device`` is ``"auto"``, ``"cuda"``,
     ``"cpu"``, ...; without it a named model goes to the GPU if there is one, and a module stays where it is.
-    ``seed`` makes all fresh weights reproducible, on every device alike. ``pretrained`` (names only) loads
-    the published weights; all that the surgery does not touch keep them. The converted model is run once to
-    check its output shapes. An ``optimizer`` of ``model`` follows the surgery, in place: its groups hold the
-    parameters of the converted model. ``init`` sets the weights of the new blocks: ``"fresh"`` (Glorot, as in the
-    papers) or a :class:`kswap.graph.initialisers.Initialiser`. Raises :class:`kswap.errors.KswapError` subclasses.
+    ``seed`` makes all fresh weights reproducible, on every device alike; without it one number is drawn from torch's
+    global generator, whose state is otherwise unchanged. Threads convert one after the other. ``pretrained`` (names
+    only) loads the published weights; all that the surgery does not touch keep them. A copy of the converted model,
+    over the same parameters, is run once to check its output shapes. An ``optimizer`` of ``model`` follows the surgery,
+    in place: its groups hold the parameters of the converted model. ``init`` sets the weights of the new blocks:
+    ``"fresh"`` (Glorot, as in the papers) or a :class:`kswap.graph.initialisers.Initialiser`. Raises
+    :class:`kswap.errors.KswapError` subclasses.
 
     >>> import kswap
     >>> conversion = kswap.convert("efficientnet_b0", ch=16, num_classes=10, device="cpu", seed=0)
@@ -115,7 +137,7 @@ def convert(
     named = isinstance(model, str)
     target = choose_device(device if device is not None else ("auto" if named else None), model)
     settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank)
-    with _seeded(seed):
+    with preserved_random_state(drawn_seed() if seed is None else seed):
         source, original = original_model(model, model_kwargs, pretrained=pretrained)
         converted = original if named else full_clone(original)
         base_hash = structure_hash(converted)
@@ -172,17 +194,6 @@ def create_model(
     return conversion.model
 
 
-@contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Draw from ``seed`` inside, and leave the global generator as it was; nothing to do without a seed."""
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
 def _spliced(
     model: nn.Module, planned: Plan, initialiser: Initialiser, call: Call, observation: Observation, replay: bool
 ) -> Plan:
@@ -213,10 +224,7 @@ def _check_outputs(
     """
     if is_on_meta(model):
         return {}
-    device = next(iter(model.parameters())).device
-    moved = call.to(device)
-    with torch.no_grad(), evaluating(model):
-        output, wrong = check_run(replacements, lambda: moved.on(model))
+    output, wrong = check_run(model, replacements, call.to(next(iter(model.parameters())).device))
     found = output_shapes(output)
     if observation.real:  # a detector finds other boxes with other weights, of the same kind
         alike = _without_counts(found) == _without_counts(observation.outputs)

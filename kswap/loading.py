@@ -13,6 +13,7 @@ from kswap.converted import Conversion
 from kswap.errors import KswapError, ModelError, SavedError, excerpt, wording
 from kswap.graph.clone import full_clone
 from kswap.graph.edits import apply_edits_
+from kswap.graph.random_state import preserved_random_state
 from kswap.graph.splice import splice_
 from kswap.planner.plan import Plan
 from kswap.saved.directory import read_report
@@ -50,7 +51,7 @@ def load(
     root = Path(directory)
     manifest = read_manifest(root)
     report = read_report(root)
-    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and then overwritten
+    with preserved_random_state():  # fresh weights are drawn, and then overwritten
         base = _base(root, manifest, model, trust_source)
         converted = _replay(base, manifest.plan, root)
     if manifest.dtype is not None:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from kswap.errors import ModelError, PlanError, first_line
+from kswap.errors import KswapError, ModelError, PlanError, first_line
 from kswap.graph.call import Call
 from kswap.graph.clone import meta_clone
 from kswap.graph.edits import activation_edits, stride_edits
@@ -27,7 +26,7 @@ from kswap.planner.kinds import check_kind, plan_block
 from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.plan import Counts, Plan
 from kswap.planner.site_plan import SitePlan, too_narrow
-from kswap.planner.sites import Site
+from kswap.planner.sites import CONVOLUTIONS, Site
 from kswap.rules import RuleSet, decide, load_rules, unused
 from kswap.zoo.paper_variants import paper_variant_notes
 
@@ -77,6 +76,7 @@ class Run:
 
     observation: Observation
     trace: Trace
+    fuses: str | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -86,10 +86,12 @@ class Run:
             notes.append(f"torch.fx cannot trace this model ({self.trace.error}): matched in a recorded run instead")
         if self.trace.specialised:
             notes.append("the forward pass branches on training mode: graph_module holds the branch of eval mode")
+        if self.fuses:
+            notes.append(f"this model has {self.fuses}(): call it before convert, it does not know the blocks")
         return tuple(notes)
 
 
-def run_of(model: nn.Module, title: str, call: Call, kinds: Collection[str] = ("conv",)) -> Run:
+def run_of(model: nn.Module, title: str, call: Call, kinds: Collection[str] = CONVOLUTIONS) -> Run:
     """Run a clone of ``model``, which has layers of these ``kinds``, without weights, and trace it.
 
     Raises :class:`PlanError` where there is nothing to look for, :class:`ModelError` where it does not run.
@@ -100,7 +102,17 @@ def run_of(model: nn.Module, title: str, call: Call, kinds: Collection[str] = ("
         layers = "1 Linear layer" if linear == 1 else f"{linear} Linear layers"
         hint = f", but for {layers} with --linear (linear=True)" if linear else ""
         raise PlanError(f"{title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace{hint}")
-    return Run(_observe(model, title, call), trace(model, call))
+    return Run(_observe(model, title, call), trace(model, call), _fuses(model))
+
+
+# Methods that take convolutions and norms apart, of timm, Ultralytics and RepVGG.
+_FUSING = ("fuse", "reparameterize", "switch_to_deploy")
+
+
+def _fuses(model: nn.Module) -> str | None:
+    """The method of ``model``, or of a part of it, that fuses norms into convolutions."""
+    own = (method for module in model.modules() for method in _FUSING if callable(getattr(module, method, None)))
+    return next(own, None)
 
 
 def edits_of(model: nn.Module, title: str, settings: PlanSettings, skip_strides: int, call: Call) -> tuple[Edit, ...]:
@@ -198,15 +210,15 @@ def _without_bypassed(model: nn.Module, made: Plan, call: Call, run: Run) -> Pla
     device = "cpu" if run.observation.real else "meta"
     if clone is None:
         return made
-    moved = call.to(device)
-    with torch.no_grad():
-        _, wrong = check_run(splice_(clone, made), lambda: moved.on(clone))
+    _, wrong = check_run(clone, splice_(clone, made), call.to(device))
     return _without_bypassed(model, without(made, wrong), call, run) if wrong else made
 
 
 def _observe(model: nn.Module, title: str, call: Call) -> Observation:
     try:
         return observe(model, call)
+    except KswapError:
+        raise
     except Exception as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in call.tensors)
         raise ModelError(
@@ -255,7 +267,9 @@ def _nothing(made: Plan) -> str:
     if not free:
         return f"none of the {count} pointwise convolutions can be replaced; the first: {made.sites[0].reason}"
     widest = max(free, key=lambda s: s.site.in_channels)
+    kept = max((s for s in made.sites if s not in free), key=lambda s: s.site.in_channels, default=widest)
+    beside = f"; the wider {kept.name} stays: {kept.reason}" if kept.site.in_channels > widest.site.in_channels else ""
     return (
         f"none of the {count} pointwise convolutions is eligible at ch={made.ch}; the widest, {widest.name}, "
-        f"has {widest.reason}: use a smaller ch"
+        f"has {widest.reason}: use a smaller ch{beside}"
     )

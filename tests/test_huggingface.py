@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +69,19 @@ def test_nothing_outside_the_blocks_changes(name: str) -> None:
         wanted = model(x)
         assert equal(tuple(conversion.model.eval()(x).values()), tuple(wanted.values()))
         assert wanted[0][0].isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["segformer", "resnet"])
+def test_a_fresh_conversion_can_be_pickled(name: str) -> None:
+    """transformers installs hooks at the first call: the check run is one of a copy."""
+    conversion = kswap.convert(MODELS[name](), ch=8, input_size=(64, 64), seed=0)
+    again = pickle.loads(pickle.dumps(conversion.model))
+    assert [name for name, _ in again.named_parameters()] == [name for name, _ in conversion.model.named_parameters()]
+
+
+def test_a_dict_means_keyword_arguments() -> None:
+    conversion = kswap.convert(MODELS["resnet"](), ch=8, example_input={"pixel_values": torch.zeros(1, 3, 64, 64)})
+    assert conversion.plan == kswap.plan(MODELS["resnet"](), ch=8, input_size=(64, 64))
 
 
 def test_options_of_the_forward_pass_still_work() -> None:

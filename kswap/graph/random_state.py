@@ -1,18 +1,22 @@
-"""The global random state, kept as it was."""
+"""The global random state, unchanged by what kswap draws."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+# The global generators belong to all threads: one after the other may start them anew and put them back.
+_LOCK = threading.RLock()
 
 
 @contextmanager
 def preserved_random_state(seed: int | None = None) -> Iterator[None]:
     """Random numbers that are drawn inside leave torch's global generators unchanged, that of every GPU included.
 
-    With a ``seed``, all of them start from it inside. CUDA is not initialised for this.
+    With a ``seed``, all of them start from it inside. CUDA is not initialised for this. Threads wait for each other.
 
     >>> before = torch.get_rng_state()
     >>> with preserved_random_state(seed=1):
@@ -20,6 +24,11 @@ def preserved_random_state(seed: int | None = None) -> Iterator[None]:
     >>> torch.equal(before, torch.get_rng_state())
     True
     """
+    with _LOCK:
+        yield from _preserved(seed)
+
+
+def _preserved(seed: int | None) -> Iterator[None]:
     cpu = torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     if seed is not None:

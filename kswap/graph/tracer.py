@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from kswap.nn.norms_and_activations import is_activation, is_norm
 from kswap.nn.pointwise import kind_of
 
 MODE = "kswap_training_mode"
+
+_LOCK = threading.RLock()
 
 
 class TraceError(KswapError):
@@ -82,7 +85,28 @@ class ModelTracer(fx.Tracer):
         self._call = call
         self._notrace = tuple(get_notrace_modules())
         self._mode: fx.Proxy | None = None
+        self._thread = threading.get_ident()
         self.specialised = False
+
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        """As :meth:`torch.fx.Tracer.trace`, one thread at a time.
+
+        torch.fx patches ``nn.Module.__call__`` of the whole process while it traces. Calls from other threads pass
+        through to their modules.
+        """
+        with _LOCK:
+            self._thread = threading.get_ident()
+            return super().trace(root, concrete_args)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, (*self._notrace, GroupedPointwise, Interleave)) or kind_of(m):

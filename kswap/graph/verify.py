@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
+from kswap.errors import PlanError, first_line
+from kswap.graph.call import Call
+from kswap.graph.clone import sharing_clone
 from kswap.graph.splice import Replacement
+from kswap.nn.block import Absorbed
 
 _ADVICE = "a list, dict, alias or function that holds the replaced module calls it past the model's own modules"
 
@@ -30,23 +36,70 @@ def _counting(modules: Iterable[nn.Module]) -> Iterator[Counter[nn.Module]]:
             handle.remove()
 
 
-def check_run(replacements: Sequence[Replacement], run: Callable[[], Any]) -> tuple[Any, dict[str, str]]:
-    """The result of ``run``, a forward pass of the converted model, and the sites at which it went wrong.
+def check_run(model: nn.Module, replacements: Sequence[Replacement], call: Call) -> tuple[Any, dict[str, str]]:
+    """The result of ``call`` on a copy of ``model``, which is converted, and the sites at which it went wrong.
 
-    At a site, the block must run, and neither the replaced layer nor what the block took in may. The value for a
-    site is the reason to keep it, for the reader.
+    The copy has the same parameters and is in eval mode. At a site, the block must run, and neither the replaced layer
+    nor what the block took in may. The value for a site is the reason to keep it, for the reader. Raises
+    :class:`PlanError` where the run fails and no site is to blame.
     """
-    watched = dict.fromkeys(module for done in replacements for module in (done.block, *done.gone))
-    with _counting(watched) as calls:
-        result = run()
-    wrong: dict[str, str] = {}
+    clone, copies = sharing_clone(model)
+
+    def both(module: nn.Module) -> tuple[nn.Module, nn.Module]:
+        found = copies.get(id(module), module)
+        return module, found if isinstance(found, nn.Module) else module
+
+    watched = (part for done in replacements for module in (done.block, *done.gone) for part in both(module))
+    try:
+        with torch.no_grad(), _counting(dict.fromkeys(watched)) as calls:
+            result = call.on(clone.eval())
+    except Exception as error:
+        wrong = _refusing(error, replacements, both)
+        if not wrong:
+            raise PlanError(
+                f"the converted {type(model).__name__} does not run ({type(error).__name__}: {first_line(error)}): "
+                "keep the layers that its forward pass asks about, with rules (keep = true)"
+            ) from error
+        return None, wrong
+
+    def ran(module: nn.Module) -> bool:
+        return any(calls[part] for part in both(module))
+
+    wrong = {}
     for done in replacements:
-        still = [name for name, module in done.gone_by_name.items() if calls[module]]
+        still = [name for name, module in done.gone_by_name.items() if ran(module)]
         if still:
             wrong[done.name] = f"{still[0]} would still run after the surgery: {_ADVICE}"
-        elif not calls[done.block]:
+        elif not ran(done.block):
             wrong[done.name] = f"its block would not run: {_ADVICE}"
     return result, wrong
+
+
+def _refusing(
+    error: Exception, replacements: Sequence[Replacement], both: Callable[[nn.Module], tuple[nn.Module, nn.Module]]
+) -> dict[str, str]:
+    """The sites whose block a forward pass refused with ``error``.
+
+    An attribute that is missing names its block. For any other error it is the blocks of the module whose forward
+    pass raised it, which asks for a class, for one.
+    """
+    said = f"the forward pass refuses a block in its place ({type(error).__name__}: {first_line(error)})"
+    asked = getattr(error, "obj", None)
+    traces = list(traceback.walk_tb(error.__traceback__))
+    frames = [asked, *(frame.f_locals.get("self") for frame, _ in reversed(traces))]
+    for holder in frames:
+        if not isinstance(holder, nn.Module):
+            continue
+        children = {id(child) for child in holder.children()} | {id(holder)}
+        absorbed = {child.into for child in (holder, *holder.children()) if isinstance(child, Absorbed)}
+        found = [
+            done.name
+            for done in replacements
+            if done.name in absorbed or any(id(part) in children for part in both(done.block))
+        ]
+        if found:
+            return dict.fromkeys(found, said)
+    return {}
 
 
 def holds_unregistered_modules(model: nn.Module) -> bool:

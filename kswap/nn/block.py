@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -116,6 +116,16 @@ class Absorbed(nn.Identity):
     def __init__(self, into: str) -> None:
         super().__init__()
         self.into = into
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            raise AttributeError(
+                f"'{name}' of a norm or activation that the block '{self.__dict__.get('into')}' has taken in: fuse or "
+                "reparameterize a model before kswap converts it, or use kswap.optimize_for_inference on the "
+                "converted one"
+            ) from None
 
     def extra_repr(self) -> str:
         return f"into {self.into}"

@@ -25,9 +25,9 @@ def call_for(
     if example is not None:
         return Call.of(example)
     own = input_size_of(model, source)
-    if size is None:
-        return Call((torch.zeros(1, *own),))
-    return Call((torch.zeros(1, *(size if len(size) == 3 else (own[0], *size))),))
+    shape = own if size is None else size if len(size) == 3 else (own[0], *size)
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    return Call((torch.zeros(1, *shape, dtype=dtype),))
 
 
 def input_size_of(model: nn.Module, source: Source | None = None) -> tuple[int, ...]:
