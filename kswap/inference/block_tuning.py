@@ -20,7 +20,8 @@ _SECONDS = 0.5
 _ROUNDS = 300
 _LEAST_ROUNDS = 5
 
-# An implementation has to be measured this much quicker than the first one.
+# An implementation has to be measured this much quicker than the first one. Two copies of one layer, measured in this
+# way on a busy machine, differed by 0.1% to 0.4%, and in one of ten cases by 1.4%.
 _CLEARLY = 0.97
 
 # Called with the name of each block when it is done, and with how many there are.

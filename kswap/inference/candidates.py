@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from kswap.errors import DeployError
 from kswap.nn.implementation import Implementation, ImplementationId
 
-# An implementation that is only estimated to be quicker than the first one has to be so by this much.
+# An implementation that is only estimated to be quicker than the first one has to be so by this much. With 0.8, 0 and 1
+# of the 17 different blocks of efficientnet_b0 (Ch 16, 224 pixels, one thread) were slower than their dense layers in
+# ONNX Runtime and OpenVINO, and all together took 2.0 and 1.5 times less time than those.
 _MARGIN = 0.8
 
 

@@ -76,7 +76,9 @@ class ImplementationId:
         return f"{self.kind}.{self.method}({listed})" if listed else f"{self.kind}.{self.method}"
 
 
-# Reading or writing a number costs about as much as so many MACs, on a CPU with wide vectors.
+# Reading or writing a number takes about as long as this many MACs. A fit of a time per MAC, per number and per call to
+# 73 implementations of the blocks of efficientnet_b0 (Ch 16, 224 pixels, batch 1, one thread of a CPU with AVX-512)
+# gave 15 in OpenVINO, 5 in ONNX Runtime and 52 in plain PyTorch. Only the order of implementations depends on it.
 _MACS_PER_NUMBER = 16
 
 

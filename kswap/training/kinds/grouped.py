@@ -16,7 +16,9 @@ from kswap.nn.group_merging import GroupMerging, group_mergings
 from kswap.nn.implementation import Cost, Implementation, ImplementationId
 from kswap.training.trainable import Trainable, stock_only, with_shared_tensors
 
-# Below this many filters in a group, a grouped convolution of a CPU is slow for its size.
+# Below this many filters in a group, a grouped convolution of a CPU is slow for its size. Forward and backward pass of
+# 192 channels, 14x14, batch 16, channels_last, one thread: 2.7, 2.2, 1.5, 1.2 and 1.7 ms with groups of 2, 4, 8, 16 and
+# 32 filters and as many inputs, although each has twice the MACs of the one before.
 _FILTERS = 8
 
 
