@@ -1,4 +1,4 @@
-"""What stands where a block was, for models that ask their layers for sizes, dtype or device."""
+"""What takes the place of a block, for models that ask their layers for sizes, dtype or device."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ _ROUNDS = 40
 _LEAST_ROUNDS = 9
 _SECONDS = 3.0
 
-# A mixture has to be measured this much quicker than what it would replace. Less than noise: two copies of a model,
-# measured in this way, differed by 0.8% to 3.8% on a busy machine. Of two mixtures that are as good, either may be taken.
+# A mixture has to be measured this much quicker than what it would replace. That is less than the noise of a busy
+# machine, where two copies of a model differed by 0.8% to 3.8%: of two mixtures that are as good, either may be taken.
 _CLEARLY = 0.995
 
 

@@ -1,4 +1,4 @@
-"""Layers as matrices: what a layer in eval mode multiplies with and adds, found by feeding it the identity."""
+"""Layers as matrices: weight and bias of a layer in eval mode, found by passing the identity matrix through it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,20 @@ class Affine:
         return Affine(self.weight + torch.eye(len(self.weight), dtype=self.weight.dtype), self.bias)
 
     def rows(self, order: Tensor) -> Affine:
-        """The map that gives these outputs, in this order."""
+        """The map to these outputs, in this order."""
         return Affine(self.weight[order], self.bias[order])
 
 
 @torch.no_grad()
 def affine_of(layer: nn.Module, channels: int, dim: int = -3) -> Affine:
-    """The matrix of a pointwise ``layer`` that is affine in eval mode, whatever is inside.
+    """The matrix and bias of a pointwise ``layer`` that is affine in eval mode, whatever it consists of.
 
-    ``dim`` is the dimension of its ``channels`` counted from the end: -3 for a 1x1 Conv2d, -1 for a Linear.
-    It is run in float64 on the CPU, so that the difference of two outputs gives the weights exactly to float32.
+    A copy runs in float64 on the CPU, so that the difference of two outputs is exact for weights in float32.
+
+    Args:
+        layer: is unchanged.
+        channels: of its input.
+        dim: the dimension of the channels, counted from the end: -3 for a 1x1 Conv2d, -1 for a Linear.
 
     >>> affine_of(nn.Sequential(nn.Conv2d(6, 4, 1), nn.BatchNorm2d(4)), 6).weight.shape
     torch.Size([4, 6])

@@ -1,4 +1,4 @@
-"""Norms that are a scale and a shift for each channel once the statistics stand still."""
+"""Norms that are one scale and shift per channel in eval mode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @cache
 def _forwards() -> tuple[object, ...]:
-    """The forward passes of norms that kswap knows to be a scale and a shift in eval mode."""
+    """The forward passes of the norms that are known to be a scale and a shift in eval mode."""
     from timm.layers import norm_act
     from torchvision.ops import FrozenBatchNorm2d
 
@@ -27,9 +27,10 @@ def _forwards() -> tuple[object, ...]:
 
 
 def split_norm(norm: nn.Module | None) -> tuple[nn.Module | None, nn.Module | None]:
-    """A norm as its scale and shift (a copy) and the rest that stays, such as the activation inside it.
+    """A norm as two modules: a copy that is its scale and shift, and the rest, such as the activation inside it.
 
-    A norm that is no fixed scale and shift (group norm, layer norm, no running statistics) is all rest.
+    Either may be ``None``. A norm that is no fixed scale and shift (group norm, layer norm, no running statistics) is
+    all rest.
 
     >>> split_norm(nn.BatchNorm2d(4)), split_norm(nn.GroupNorm(2, 4))
     ((BatchNorm2d(4, ...), None), (None, GroupNorm(2, 4, ...)))
@@ -47,7 +48,7 @@ def split_norm(norm: nn.Module | None) -> tuple[nn.Module | None, nn.Module | No
 
 @torch.no_grad()
 def scale_and_shift(core: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
-    """What a norm that :func:`split_norm` gave multiplies with and adds, for each of ``channels``, in float64.
+    """Scale and shift of a norm that :func:`split_norm` returned first: two tensors ``(channels,)`` in float64.
 
     >>> scale, shift = scale_and_shift(nn.BatchNorm2d(3), 3)
     >>> scale.shape, shift.tolist()

@@ -257,7 +257,7 @@ def _mixing(block: FoldedBlock, after_k: Affine, bias: Tensor, filters: Tensor, 
 
 
 def _with_l(block: FoldedBlock, second: _Matrix) -> Iterator[Implementation]:
-    """Something that is not linear stands between K and L, or after L: both are run."""
+    """Something that is not linear follows K or L: both are run."""
     outputs = len(second.affine.weight)
     l_layers = [*_l_layers(block, second)]
     method, added = ("sum", Cost(0, 3 * outputs)) if block.sum else ("chain", Cost(0, 0))
