@@ -18,7 +18,6 @@ from functools import cache
 from typing import Any
 
 from kswap.errors import ReportError, excerpt, nearest
-from kswap.report.report import Change, Report
 
 Value = bool | int | float
 
@@ -255,6 +254,9 @@ def values_of(report: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
 @cache
 def _blank() -> dict[str, Any]:
     """The JSON of a report about nothing: it has every key that a report has."""
+    # Every command's help imports this file, and the report would bring the whole planner.
+    from kswap.report.report import Change, Report
+
     none = Change(0, 0)
     return Report("", "", "", 1, "", (), none, none, none, none, drop_in=True, notes=()).to_json()
 

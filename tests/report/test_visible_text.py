@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from kswap.cli.main import main
 from kswap.errors import excerpt, message_line, visible
+from kswap.report.renderers import formats_of
 
 ESCAPE = "\x1b]0;owned\x07\x9b31m\u202e"
 
@@ -60,3 +62,32 @@ def test_an_error_repeats_little_of_a_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(file)], prog_name="kswap")
     assert result.exit_code == 2
     assert len(result.stderr) < 500
+
+
+@pytest.mark.parametrize("command", ["report", "diff"])
+@pytest.mark.parametrize("format_", formats_of("report"))
+def test_names_out_of_a_file_reach_standard_output_as_escapes(tmp_path: Path, command: str, format_: str) -> None:
+    saved = Path(__file__).parents[1] / "data" / "saved_by_0_1_0" / "test_efficientnet" / "report.json"
+    data = json.loads(saved.read_text())
+    data |= {"model": ESCAPE, "rules": ESCAPE, "kswap": ESCAPE, "notes": [ESCAPE]}
+    for number, site in enumerate(data["sites"]):
+        site |= {"name": f"{ESCAPE}{number}", "reason": ESCAPE, "norm": ESCAPE, "activation": ESCAPE, "type": ESCAPE}
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(data))
+    directories = [str(file)] if command == "report" else [str(saved), str(file)]
+    result = CliRunner().invoke(main, [command, *directories, "--format", format_], prog_name="kswap")
+    assert result.exit_code == 0, result.output
+    assert "owned" in result.stdout
+    assert result.stdout.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("command", "value"),
+    [("report", "report"), ("diff", "diff"), ("plan", "report"), ("papers", "papers"), ("models", "models")],
+)
+def test_a_command_offers_the_formats_of_its_value(command: str, value: str) -> None:
+    found = main.get_command(click.Context(main), command)
+    assert found is not None
+    option = next(parameter for parameter in found.params if parameter.name == "format_")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == formats_of(value)
