@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from kswap.errors import DeployError
 
@@ -113,7 +113,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TimeComparison:
     """How much faster the rewritten model is than the original, and whether that is more than noise.
 
     ``ratio`` is the median over the rounds of original time / rewritten time, so above 1 the rewritten one is
@@ -129,18 +129,20 @@ class Comparison:
     aa_low: float | None
     aa_high: float | None
 
+    json_properties: ClassVar[tuple[str, ...]] = ("verdict",)
+
     def __post_init__(self) -> None:
         given = (self.ratio, self.low, self.high, self.aa_ratio, self.aa_low, self.aa_high)
         if not all(value is None or (math.isfinite(value) and value > 0) for value in given):
             raise DeployError(f"ratios of times are positive numbers, not {given}")
 
     @classmethod
-    def of(cls, original: Sequence[float], rewritten: Sequence[float], copy: Sequence[float]) -> Comparison:
+    def of(cls, original: Sequence[float], rewritten: Sequence[float], copy: Sequence[float]) -> TimeComparison:
         """From the seconds of each round. ``copy`` are those of the original, prepared a second time.
 
         Raises :class:`DeployError` where the rounds do not match.
 
-        >>> Comparison.of([2.0] * 8, [1.0] * 8, [2.0] * 8).verdict
+        >>> TimeComparison.of([2.0] * 8, [1.0] * 8, [2.0] * 8).verdict
         'faster'
         """
         rounds = len(original)

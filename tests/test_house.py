@@ -57,6 +57,7 @@ WITHOUT_TORCH = {
 }
 # Files and packages of other rooms that the command line reads its choices from.
 PARTS_WITHOUT_TORCH = {"kswap.data.resizing", "kswap.runtimes.targets", "kswap.runtimes.formats"}
+PARTS_WITHOUT_TORCH |= {"kswap.benchmarks.request"}
 HEAVY = ("torch", "timm", "torchvision")
 SOURCES = sorted((ROOT / "kswap").rglob("*.py"))
 

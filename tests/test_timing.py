@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kswap.errors import DeployError
-from kswap.timing import Comparison, Spread, interleaved, median_interval
+from kswap.timing import Spread, TimeComparison, interleaved, median_interval
 
 TIMES = st.floats(1e-4, 10, allow_nan=False)
 MANY = st.integers(6, 60)
@@ -62,53 +62,64 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
 
 
 @given(three(MANY))
-def test_the_verdict_follows_from_the_intervals(times: tuple[list[float], list[float], list[float]]) -> None:
-    found = Comparison.of(*times)
+def test_the_interval_holds_the_ratio(times: tuple[list[float], list[float], list[float]]) -> None:
+    found = TimeComparison.of(*times)
     assert found.low is not None
     assert found.high is not None
     assert found.low <= found.ratio <= found.high
-    assert found.noise >= 1
-    if found.verdict == "faster":
-        assert found.low > 1
-        assert found.low > found.noise
-    elif found.verdict == "slower":
-        assert found.high < 1
-        assert found.high < 1 / found.noise
-    else:
-        assert found.verdict == "no difference"
-        assert found.low <= found.noise
-        assert found.high >= 1 / found.noise
+
+
+@pytest.mark.parametrize(
+    ("interval", "copies", "verdict"),
+    [
+        ((1.20, 1.30), (0.98, 1.02), "faster"),
+        ((0.70, 0.80), (0.98, 1.02), "slower"),
+        ((0.95, 1.30), (0.98, 1.02), "no difference"),  # the interval holds 1
+        ((1.01, 1.30), (0.98, 1.02), "no difference"),  # an end within the noise
+        ((0.70, 0.99), (0.98, 1.02), "no difference"),
+        ((1.20, 1.30), (0.80, 1.02), "no difference"),  # copies differ by 1.25 in the other direction
+        ((0.70, 0.80), (0.98, 1.30), "no difference"),
+        ((1.26, 1.30), (0.80, 1.02), "faster"),
+        ((1.01, 1.30), (1.00, 1.00), "faster"),
+        ((1.00, 1.30), (1.00, 1.00), "no difference"),
+    ],
+)
+def test_a_verdict_needs_the_interval_beyond_1_and_beyond_the_noise(
+    interval: tuple[float, float], copies: tuple[float, float], verdict: str
+) -> None:
+    middle = math.sqrt(interval[0] * interval[1])
+    assert TimeComparison(20, middle, *interval, 1.0, *copies).verdict == verdict
 
 
 @given(three(st.integers(1, 5)))
 def test_few_rounds_prove_nothing(times: tuple[list[float], list[float], list[float]]) -> None:
-    found = Comparison.of(*times)
+    found = TimeComparison.of(*times)
     assert (found.low, found.high, found.verdict) == (None, None, "too few rounds")
 
 
 @given(st.lists(TIMES, min_size=6, max_size=60))
 def test_identical_samples_are_no_difference(samples: list[float]) -> None:
-    found = Comparison.of(samples, samples, samples)
+    found = TimeComparison.of(samples, samples, samples)
     assert (found.ratio, found.low, found.high, found.verdict) == (1, 1, 1, "no difference")
 
 
 @given(st.lists(TIMES, min_size=6, max_size=60), st.floats(1.01, 100))
 def test_what_is_clearly_apart_is_told_apart(samples: list[float], factor: float) -> None:
     slower = [factor * sample for sample in samples]
-    assert Comparison.of(slower, samples, slower).verdict == "faster"
-    assert Comparison.of(samples, slower, samples).verdict == "slower"
+    assert TimeComparison.of(slower, samples, slower).verdict == "faster"
+    assert TimeComparison.of(samples, slower, samples).verdict == "slower"
 
 
 @given(three(MANY), st.floats(0.25, 4))
 def test_the_unit_of_time_does_not_matter(times: tuple[list[float], list[float], list[float]], factor: float) -> None:
-    scaled = Comparison.of(*([factor * t for t in side] for side in times))
-    assert scaled.ratio == pytest.approx(Comparison.of(*times).ratio)
+    scaled = TimeComparison.of(*([factor * t for t in side] for side in times))
+    assert scaled.ratio == pytest.approx(TimeComparison.of(*times).ratio)
 
 
 @given(three(MANY))
 def test_exchanging_the_sides_turns_the_interval_over(times: tuple[list[float], list[float], list[float]]) -> None:
     original, rewritten, copy = times
-    there, back = Comparison.of(original, rewritten, copy), Comparison.of(rewritten, original, copy)
+    there, back = TimeComparison.of(original, rewritten, copy), TimeComparison.of(rewritten, original, copy)
     assert there.low is not None
     assert back.high is not None
     assert back.high == pytest.approx(1 / there.low)
@@ -117,11 +128,11 @@ def test_exchanging_the_sides_turns_the_interval_over(times: tuple[list[float], 
 def test_a_small_win_within_the_noise_of_two_copies_is_none() -> None:
     original = [1.0] * 20
     rewritten = [0.95] * 20
-    assert Comparison.of(original, rewritten, [1.0, 1.001] * 10).verdict == "faster"
-    assert Comparison.of(original, rewritten, [0.9, 1.1] * 10).verdict == "no difference"
+    assert TimeComparison.of(original, rewritten, [1.0, 1.001] * 10).verdict == "faster"
+    assert TimeComparison.of(original, rewritten, [0.9, 1.1] * 10).verdict == "no difference"
     # Copies that differ in one direction only: chance could as well have given the other.
-    assert Comparison.of(original, rewritten, [0.9] * 20).verdict == "no difference"
-    assert Comparison.of(rewritten, original, [0.9 * 0.95] * 20).verdict == "no difference"
+    assert TimeComparison.of(original, rewritten, [0.9] * 20).verdict == "no difference"
+    assert TimeComparison.of(rewritten, original, [0.9 * 0.95] * 20).verdict == "no difference"
 
 
 def test_noise_alone_is_hardly_ever_called_a_difference() -> None:
@@ -129,17 +140,17 @@ def test_noise_alone_is_hardly_ever_called_a_difference() -> None:
     called = 0
     for _ in range(500):
         sides = ([draw.lognormvariate(0, 0.3) for _ in range(15)] for _ in range(3))
-        called += Comparison.of(*sides).verdict != "no difference"
+        called += TimeComparison.of(*sides).verdict != "no difference"
     assert called < 25
 
 
 def test_comparisons_without_sense_are_refused() -> None:
     with pytest.raises(DeployError, match="same rounds"):
-        Comparison.of([1.0, 1.0], [1.0], [1.0, 1.0])
+        TimeComparison.of([1.0, 1.0], [1.0], [1.0, 1.0])
     with pytest.raises(DeployError, match="same rounds"):
-        Comparison.of([], [], [])
+        TimeComparison.of([], [], [])
     with pytest.raises(DeployError, match="positive"):
-        Comparison(8, math.nan, None, None, 1.0, None, None)
+        TimeComparison(8, math.nan, None, None, 1.0, None, None)
 
 
 @given(st.lists(TIMES, min_size=1, max_size=60))

@@ -7,13 +7,11 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from kswap.errors import DeployError
 from kswap.malloc import KEEPING, has_glibc
 from kswap.version import __version__
 
@@ -69,29 +67,6 @@ class Machine:
         """``Linux x86_64, Python 3.11.9, torch 2.11.0, kswap 1.0``."""
         packages = [f"{name} {version}" for name, version in self.versions.items()]
         return ", ".join((self.system, f"Python {self.python}", *packages, f"kswap {self.kswap}"))
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Machine:
-        """Read what :meth:`to_json` wrote. Raises :class:`DeployError` for anything else."""
-        try:
-            return cls(
-                cpu=str(data["cpu"]),
-                cores=int(data["cores"]),
-                threads=int(data["threads"]),
-                gpu=None if data["gpu"] is None else str(data["gpu"]),
-                system=str(data["system"]),
-                python=str(data["python"]),
-                kswap=str(data["kswap"]),
-                versions={str(name): str(version) for name, version in data["versions"].items()},
-                malloc={str(name): str(value) for name, value in data["malloc"].items()},
-                date=str(data["date"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DeployError(f"this is no machine of a kswap benchmark: {type(error).__name__} at {error}") from error
 
 
 def _counted(count: int, noun: str) -> str:

@@ -8,15 +8,19 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from kswap.benchmarks.model_pair import Pair, Subject
+from kswap.benchmarks.model_pair import BenchmarkedModel, ModelPair
 from kswap.benchmarks.worker import call_in_process
+from kswap.codec import decode, encode
 from kswap.conversion import convert
+from kswap.errors import DeployError
+from kswap.inference.optimize import optimize_for_inference
 from kswap.malloc import releasing_memory
 from kswap.runtimes.targets import find_target, prepare
 
@@ -26,58 +30,65 @@ _PASSES = 3
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_memory(
-    subject: Subject, side: Side, batch: int, target: str, threads: int | None, forms: Mapping[str, str]
-) -> int:
+@dataclass(frozen=True)
+class MemoryRequest:
+    """What the fresh process of :func:`peak_memory` measures; ``implementations`` are those of the blocks, by name."""
+
+    model: BenchmarkedModel
+    side: Side
+    batch: int
+    target: str
+    threads: int | None
+    implementations: Mapping[str, str]
+
+
+def peak_memory(request: MemoryRequest) -> int:
     """Bytes that one side takes at most during 3 passes, above what its process held before the model was built.
 
-    The model is optimised for ``target`` first, in the ``forms`` that it was timed in. Weights count, and buffers
-    between layers, and what the runtime keeps; what building and optimising took for a while does not. On a GPU it
-    is the GPU's memory. Raises :class:`kswap.errors.DeployError` where it cannot be measured.
+    The model is optimised for the target first, with the implementations that it was timed with. Weights count, and
+    buffers between layers, and what the runtime keeps; what building and optimising took for a while does not. On a
+    GPU it is the GPU's memory. Raises :class:`DeployError` where it cannot be measured.
     """
-    request = {
-        "subject": subject.to_json(),
-        "side": side,
-        "batch": batch,
-        "target": target,
-        "threads": threads,
-        "forms": dict(forms),
-    }
-    return int(call_in_process(answer, request, releasing_memory(os.environ), quiet=True))
+    if not isinstance(request.model.model, str):
+        raise DeployError("a module cannot be built again in another process: give its name or a saved directory")
+    return int(call_in_process(answer, encode(request), releasing_memory(os.environ), quiet=True))
 
 
-def answer(request: Mapping[str, Any]) -> int:
+def answer(asked: Mapping[str, Any]) -> int:
     """What the fresh process of :func:`peak_memory` does."""
-    subject, target = Subject.from_json(request["subject"]), str(request["target"])
+    request = decode(MemoryRequest, asked, "the request for the peak of memory", DeployError)
+    target = request.target
     _warm_up(target)
     before = _held(target)
-    model, inputs = _built(subject, request)
-    prepared = prepare(model, inputs, target, request["threads"])
+    model, inputs = _built(request)
+    prepared = prepare(model, inputs, target, request.threads)
     del model
     _forget_peak()
-    with find_target(target).settings(request["threads"]):
+    with find_target(target).settings(request.threads):
         for _ in range(_PASSES):
             prepared.run()
     return max(_peak(target) - before, 0)
 
 
-def _built(subject: Subject, request: Mapping[str, Any]) -> tuple[nn.Module, tuple[Any, ...]]:
-    from kswap.inference.optimize import optimize_for_inference
-
-    pair = Pair.of(subject)
-    inputs = pair.inputs(int(request["batch"]))
-    model = pair.original if request["side"] == "original" else pair.converted
-    forms: Mapping[str, str] = request["forms"]
-    target, threads = str(request["target"]), request["threads"]
-    return optimize_for_inference(model, inputs, target, autotune=False, threads=threads, implementations=forms), inputs
+def _built(request: MemoryRequest) -> tuple[nn.Module, tuple[Any, ...]]:
+    pair = ModelPair.of(request.model)
+    inputs = pair.inputs(request.batch)
+    model = pair.original if request.side == "original" else pair.converted
+    quick = optimize_for_inference(
+        model,
+        inputs,
+        request.target,
+        autotune=False,
+        threads=request.threads,
+        implementations=request.implementations,
+    )
+    return quick, inputs
 
 
 def _warm_up(target: str) -> None:
     """Take something small all the way first: libraries that are loaded on it are nothing of the model's."""
     import timm  # noqa: F401
     import torchvision  # noqa: F401
-
-    from kswap.inference.optimize import optimize_for_inference
 
     inputs = (torch.zeros(1, 64, 4, 4),)
     model = nn.Sequential(nn.Conv2d(64, 64, 1, bias=False), nn.BatchNorm2d(64), nn.Conv2d(64, 64, 1))

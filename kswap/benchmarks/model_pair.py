@@ -1,14 +1,14 @@
-"""The original and the rewritten model that are held against each other."""
+"""The original and the rewritten model that are compared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kswap.benchmarks.request import BenchmarkRequest
 from kswap.conversion import convert
 from kswap.errors import DeployError
 from kswap.graph.clone import full_clone
@@ -19,7 +19,7 @@ from kswap.sources.builders import build
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkedModel:
     """What is compared: a model by name, a saved directory, or a module; and how it is rewritten.
 
     ``ch``, ``scheme``, ``num_classes`` and ``input_size`` are for models by name (and ``ch``, ``scheme`` and
@@ -37,20 +37,21 @@ class Subject:
     def is_saved(self) -> bool:
         return isinstance(self.model, str) and Path(self.model).is_dir()
 
-    def to_json(self) -> dict[str, Any]:
-        """For a fresh process. Raises :class:`DeployError` for a module, which cannot be built again there."""
-        if not isinstance(self.model, str):
-            raise DeployError("a module cannot be built again in another process: give its name or a saved directory")
-        return {**vars(self), "input_size": list(self.input_size) if self.input_size else None}
-
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Subject:
-        """Read what :meth:`to_json` wrote."""
-        return cls(**{**data, "input_size": tuple(data["input_size"]) if data["input_size"] else None})
+    def all_of(cls, request: BenchmarkRequest) -> tuple[BenchmarkedModel, ...]:
+        """One for each model and ``ch``; a saved directory has its own ``ch`` and is taken once."""
+        found = []
+        for model in request.models:
+            for ch in request.ch:
+                one = cls(model, ch, request.scheme, request.num_classes, request.input_size, request.trust_source)
+                found.append(one)
+                if one.is_saved:
+                    break
+        return tuple(found)
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """Both models, in eval mode on the CPU, with the same edits (strides, activations) and the same type."""
 
     original: nn.Module
@@ -58,9 +59,9 @@ class Pair:
     report: Report
 
     @classmethod
-    def of(cls, subject: Subject) -> Pair:
+    def of(cls, benchmarked: BenchmarkedModel) -> ModelPair:
         """Build both sides. Raises :class:`kswap.errors.KswapError` subclasses as ``convert`` and ``load`` do."""
-        made = _loaded(subject) if subject.is_saved else _converted(subject)
+        made = _loaded(benchmarked) if benchmarked.is_saved else _converted(benchmarked)
         made.original.eval()
         made.converted.eval()
         return made
@@ -71,35 +72,35 @@ class Pair:
         return (drawn.to(_dtype_of(self.converted)),)
 
 
-def _converted(subject: Subject) -> Pair:
-    kwargs = {} if subject.num_classes is None else {"num_classes": subject.num_classes}
-    if isinstance(subject.model, nn.Module):
-        original = full_clone(subject.model).cpu()
+def _converted(benchmarked: BenchmarkedModel) -> ModelPair:
+    kwargs = {} if benchmarked.num_classes is None else {"num_classes": benchmarked.num_classes}
+    if isinstance(benchmarked.model, nn.Module):
+        original = full_clone(benchmarked.model).cpu()
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            _, original = original_model(subject.model, kwargs)
+            _, original = original_model(benchmarked.model, kwargs)
     conversion = convert(
-        subject.model if isinstance(subject.model, str) else original,
-        subject.ch,
-        subject.scheme,
+        benchmarked.model if isinstance(benchmarked.model, str) else original,
+        benchmarked.ch,
+        benchmarked.scheme,
         device="cpu",
         seed=0,
-        input_size=subject.input_size,
+        input_size=benchmarked.input_size,
         **kwargs,  # type: ignore[arg-type]
     )
-    return Pair(original, conversion.model, conversion.report)
+    return ModelPair(original, conversion.model, conversion.report)
 
 
-def _loaded(subject: Subject) -> Pair:
-    if subject.num_classes is not None or subject.input_size is not None:
-        raise DeployError(f"{subject.model} is measured as it was saved: leave out --num-classes and --input-size")
-    directory = str(subject.model)
-    conversion = load(directory, device="cpu", trust_source=subject.trust_source)
-    trusted = conversion.source.needs_trust and subject.trust_source
+def _loaded(benchmarked: BenchmarkedModel) -> ModelPair:
+    if benchmarked.num_classes is not None or benchmarked.input_size is not None:
+        raise DeployError(f"{benchmarked.model} is measured as it was saved: leave out --num-classes and --input-size")
+    directory = str(benchmarked.model)
+    conversion = load(directory, device="cpu", trust_source=benchmarked.trust_source)
+    trusted = conversion.source.needs_trust and benchmarked.trust_source
     original = build(conversion.source) if trusted else original_model(directory, {})[1]
     apply_edits_(original, conversion.plan.edits)
-    return Pair(original.to(_dtype_of(conversion.model)), conversion.model, conversion.report)
+    return ModelPair(original.to(_dtype_of(conversion.model)), conversion.model, conversion.report)
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kswap.benchmarks.environment import Machine
+from kswap.codec import decode, encode
 from kswap.errors import DeployError
-from kswap.timing import Comparison, Spread
+from kswap.timing import Spread, TimeComparison
 
 MODES = ("inference", "training")
 FORMS = ("optimised", "as converted")
@@ -24,14 +24,40 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Row:
+class Seconds:
+    """Of one pass or step of each side."""
+
+    original: Spread
+    rewritten: Spread
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Of the original and of the model as it was converted, for one sample."""
+
+    original: int
+    converted: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak of each side; ``None`` where that was not measured or could not be."""
+
+    original: int | None = None
+    rewritten: int | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        return self.original is not None and self.rewritten is not None
+
+
+@dataclass(frozen=True)
+class Row(TimeComparison):
     """One comparison of an original with its rewritten model, both treated alike.
 
     ``form`` says whether they were optimised for the ``target`` or run ``"as converted"``; ``mode`` whether a
-    pass was timed or a training step. ``seconds_*`` are for one pass (or step) of ``batch`` samples. ``params`` and
-    ``weights_bytes`` are of the models, ``macs`` those of the original and as converted, for one sample.
-    ``memory_*`` are bytes at the peak, ``None`` where they were not measured or could not be. ``slice`` is how many
-    samples of the batch were run at a time, ``None`` for all.
+    pass was timed or a training step. ``seconds`` are for one pass (or step) of ``batch`` samples. ``slice`` is how
+    many samples of the batch were run at a time, ``None`` for all.
     """
 
     model: str
@@ -44,18 +70,15 @@ class Row:
     device: str
     mode: str
     form: str
-    comparison: Comparison
-    seconds_original: Spread
-    seconds_rewritten: Spread
+    seconds: Seconds
     params: Sizes
-    macs_original: int
-    macs_converted: int
+    macs: Macs
     weights_bytes: Sizes
-    memory_original: int | None = None
-    memory_rewritten: int | None = None
+    memory_bytes: Memory = field(default_factory=lambda: Memory())
     slice: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for value, known in ((self.mode, MODES), (self.form, FORMS)):
             if value not in known:
                 raise DeployError(f"a row of a benchmark is one of {', '.join(known)}, not '{value}'")
@@ -68,58 +91,10 @@ class Row:
         slices = [f"slices of {self.slice}"] if self.slice else []
         return ", ".join([self.target, *mode, *form, *slices])
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values; the ratio and its verdict stand with the row."""
-        found = self.comparison
-        return {
-            "ratio": found.ratio,
-            "low": found.low,
-            "high": found.high,
-            "verdict": found.verdict,
-            "aa_ratio": found.aa_ratio,
-            "aa_low": found.aa_low,
-            "aa_high": found.aa_high,
-            "rounds": found.rounds,
-            "model": self.model,
-            "ch": self.ch,
-            "scheme": self.scheme,
-            "input_size": list(self.input_size),
-            "batch": self.batch,
-            "target": self.target,
-            "threads": self.threads,
-            "device": self.device,
-            "mode": self.mode,
-            "form": self.form,
-            "slice": self.slice,
-            "seconds": {"original": asdict(self.seconds_original), "rewritten": asdict(self.seconds_rewritten)},
-            "params": asdict(self.params),
-            "macs": {"original": self.macs_original, "converted": self.macs_converted},
-            "weights_bytes": asdict(self.weights_bytes),
-            "memory_bytes": {"original": self.memory_original, "rewritten": self.memory_rewritten},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Row:
-        """Read what :meth:`to_json` wrote; the verdict is found again from the numbers."""
-        ratios = {key: data[key] for key in ("rounds", "ratio", "low", "high", "aa_ratio", "aa_low", "aa_high")}
-        texts: dict[str, Any] = {key: str(data[key]) for key in ("model", "scheme", "target", "device", "mode", "form")}
-        return cls(
-            **texts,
-            ch=int(data["ch"]),
-            batch=int(data["batch"]),
-            threads=int(data["threads"]),
-            input_size=tuple(int(n) for n in data["input_size"]),
-            comparison=Comparison(**ratios),
-            seconds_original=Spread(**data["seconds"]["original"]),
-            seconds_rewritten=Spread(**data["seconds"]["rewritten"]),
-            params=Sizes(**data["params"]),
-            macs_original=int(data["macs"]["original"]),
-            macs_converted=int(data["macs"]["converted"]),
-            weights_bytes=Sizes(**data["weights_bytes"]),
-            memory_original=data["memory_bytes"]["original"],
-            memory_rewritten=data["memory_bytes"]["rewritten"],
-            slice=data.get("slice"),
-        )
+    @property
+    def comparison(self) -> TimeComparison:
+        """The numbers of the comparison alone."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -146,9 +121,14 @@ class Benchmark:
         ]
         if self.machine.keeps_memory:
             lines.append(f"memory is kept between passes, for both sides ({', '.join(self.machine.malloc)})")
-        if any(row.memory_original is not None for row in self.rows):
+        if self.has_memory:
             lines.append("memory is the peak of a process that runs only that model, without what it held before")
         return (*lines, *self.notes)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether memory was measured for any row."""
+        return any(row.memory_bytes.is_measured for row in self.rows)
 
     @property
     def noise(self) -> float:
@@ -156,23 +136,14 @@ class Benchmark:
         return max((row.comparison.noise for row in self.rows), default=1.0)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values (keys may be added, none is renamed)."""
-        return {
-            "machine": self.machine.to_json(),
-            "command": self.command,
-            "rows": [row.to_json() for row in self.rows],
-            "notes": list(self.notes),
-        }
+        """The benchmark as JSON values (keys may be added, none is renamed)."""
+        data: dict[str, Any] = encode(self)
+        return data
 
-    @classmethod
-    def from_json(cls, data: Any) -> Benchmark:
-        """Read what :meth:`to_json` wrote. Raises :class:`DeployError` for anything else."""
-        try:
-            return cls(
-                Machine.from_json(data["machine"]),
-                tuple(Row.from_json(row) for row in data["rows"]),
-                tuple(str(note) for note in data["notes"]),
-                str(data["command"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DeployError(f"this is no kswap benchmark: {type(error).__name__} at {error}") from error
+
+def read_benchmark(data: Any) -> Benchmark:
+    """Read what :meth:`Benchmark.to_json` wrote; verdicts are found again from the numbers.
+
+    Raises :class:`DeployError` for anything else.
+    """
+    return decode(Benchmark, data, "the benchmark", DeployError)

@@ -91,6 +91,15 @@ VALUES: dict[str, Renderers] = {
     "profile": Renderers(
         "kswap.benchmarks.profile:Profile", {RICH: "kswap.benchmarks.profile:render_terminal", "json": JSON}
     ),
+    "benchmark": Renderers(
+        "kswap.benchmarks.result:Benchmark",
+        {
+            RICH: "kswap.benchmarks.terminal:render_terminal",
+            "json": JSON,
+            "md": "kswap.benchmarks.markdown:render_markdown",
+            "csv": "kswap.benchmarks.rows_csv:render_csv",
+        },
+    ),
     "layer": Renderers("kswap.planner.block_plan:BlockPlan", {RICH: "kswap.report.layer:render_layer", "json": JSON}),
     "evaluation": Renderers(
         "kswap.analysis.evaluation:Evaluation",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import inspect
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,14 +18,18 @@ from torch import nn
 import kswap
 from kswap.benchmarks.environment import Machine
 from kswap.benchmarks.markdown import render_markdown
-from kswap.benchmarks.memory import peak_memory
-from kswap.benchmarks.model_pair import Pair, Subject, weights_bytes
-from kswap.benchmarks.result import Benchmark
-from kswap.benchmarks.run import Request, bench, chosen_targets, measured
+from kswap.benchmarks.memory import MemoryRequest, peak_memory
+from kswap.benchmarks.model_pair import BenchmarkedModel, ModelPair, weights_bytes
+from kswap.benchmarks.request import BenchmarkRequest
+from kswap.benchmarks.result import Benchmark, Memory, read_benchmark
+from kswap.benchmarks.run import bench, run_benchmark
+from kswap.benchmarks.steps import chosen_targets
 from kswap.cli import bench as command
 from kswap.cli.main import main
+from kswap.codec import decode, encode
 from kswap.errors import DeployError, ModelError, PlanError, SavedError
 from kswap.malloc import keeping_memory, releasing_memory
+from kswap.report.renderers import text_of
 from kswap.runtimes.targets import TARGETS
 from kswap.runtimes.targets.target import Target
 
@@ -64,15 +72,15 @@ def found() -> Benchmark:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, found: Benchmark) -> list[Request]:
+def asked(monkeypatch: pytest.MonkeyPatch, found: Benchmark) -> list[BenchmarkRequest]:
     """The requests that the command makes, answered without measuring."""
-    requests: list[Request] = []
+    requests: list[BenchmarkRequest] = []
 
-    def note(request: Request) -> Benchmark:
+    def note(request: BenchmarkRequest) -> Benchmark:
         requests.append(request)
         return found
 
-    monkeypatch.setattr("kswap.benchmarks.run.measured_apart", note)
+    monkeypatch.setattr("kswap.benchmarks.run.run_in_process", note)
     return requests
 
 
@@ -84,8 +92,8 @@ def test_each_batch_has_a_row_for_each_way_of_running(found: Benchmark) -> None:
         assert row.comparison.rounds == 6
         assert row.comparison.ratio > 0
         assert (row.model, row.ch, row.device, row.threads) == ("Tiny", 16, "cpu", 1)
-        assert row.seconds_original.q1 <= row.seconds_original.median <= row.seconds_original.q3
-        assert row.memory_original is None
+        assert row.seconds.original.q1 <= row.seconds.original.median <= row.seconds.original.q3
+        assert row.memory_bytes == Memory()
 
 
 def test_larger_batches_are_also_run_in_slices() -> None:
@@ -105,7 +113,7 @@ def test_sizes_are_of_the_models_that_ran(found: Benchmark) -> None:
     for row in found.rows:
         assert row.params.original == sum(p.numel() for p in Tiny().parameters()) == report.params.before
         assert row.params.converted == report.params.after
-        assert (row.macs_original, row.macs_converted) == (report.macs.before, report.macs.after)
+        assert (row.macs.original, row.macs.converted) == (report.macs.before, report.macs.after)
         assert row.weights_bytes.converted < row.weights_bytes.original
         if row.form == "as converted":
             assert row.params.stored == row.params.converted
@@ -125,15 +133,15 @@ def test_weights_are_counted_as_safetensors_hold_them(tmp_path: Path) -> None:
 
 def test_it_comes_back_from_json_as_it_was(found: Benchmark) -> None:
     text = json.dumps(found.to_json())
-    assert Benchmark.from_json(json.loads(text)) == found
+    assert read_benchmark(json.loads(text)) == found
     row = json.loads(text)["rows"][0]
     assert {"ratio", "low", "high", "verdict", "aa_low", "aa_high", "seconds", "params", "macs"} <= set(row)
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"machine": {}, "rows": [], "notes": [], "command": ""}, "x"])
 def test_other_json_is_refused(data: Any) -> None:
-    with pytest.raises(DeployError, match="this is no"):
-        Benchmark.from_json(data)
+    with pytest.raises(DeployError, match="the benchmark"):
+        read_benchmark(data)
 
 
 def test_the_markdown_is_a_table_and_a_line(found: Benchmark) -> None:
@@ -152,7 +160,7 @@ def test_the_original_is_edited_and_typed_as_the_saved_model_was(tmp_path: Path)
     conversion = kswap.convert(SMALL, ch=8, skip_strides=1, **kwargs)  # type: ignore[arg-type]
     conversion.model.half()
     conversion.save(tmp_path / "saved")
-    pair = Pair.of(Subject(str(tmp_path / "saved"), ch=99))
+    pair = ModelPair.of(BenchmarkedModel(str(tmp_path / "saved"), ch=99))
     strides = [module.conv_stem.stride for module in (pair.original, pair.converted)]
     assert strides == [(1, 1), (1, 1)]
     assert next(pair.original.parameters()).dtype is next(pair.converted.parameters()).dtype is torch.half
@@ -161,12 +169,12 @@ def test_the_original_is_edited_and_typed_as_the_saved_model_was(tmp_path: Path)
     assert not pair.original.training
     assert pair.report.ch == 8
     with pytest.raises(DeployError, match="as it was saved"):
-        Pair.of(Subject(str(tmp_path / "saved"), num_classes=3))
+        ModelPair.of(BenchmarkedModel(str(tmp_path / "saved"), num_classes=3))
 
 
 def test_a_directory_is_taken_once(tmp_path: Path) -> None:
-    subjects = Request(models=(str(tmp_path), "resnet18"), ch=(16, 32)).subjects
-    assert [(subject.model, subject.ch) for subject in subjects] == [
+    taken = BenchmarkedModel.all_of(BenchmarkRequest(models=(str(tmp_path), "resnet18"), ch=(16, 32)))
+    assert [(one.model, one.ch) for one in taken] == [
         (str(tmp_path), 16),
         ("resnet18", 16),
         ("resnet18", 32),
@@ -186,7 +194,7 @@ def test_the_users_modules_and_random_numbers_are_left_alone() -> None:
 
 
 def test_what_cannot_be_measured_becomes_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kswap.benchmarks.run import bench as module
+    from kswap.benchmarks import comparing as module
 
     real = module.optimize_for_inference
 
@@ -207,13 +215,13 @@ def test_the_whole_command_in_processes_of_their_own(tmp_path: Path) -> None:
     arguments = ["bench", SMALL, "--ch", "16", "--input-size", "32", "--num-classes", "5", "--rounds", "6"]
     result = kswap_(*arguments, "--threads", "1", "--no-autotune", "--format", "md", "--out", str(out))
     assert result.exit_code == 0, result.output
-    found = Benchmark.from_json(json.loads(out.read_text()))
+    found = read_benchmark(json.loads(out.read_text()))
     assert [row.setting for row in found.rows] == ["eager", "eager, as converted"]
     assert result.stdout == render_markdown(found)
     assert found.command.startswith(f"kswap bench {SMALL} --ch 16")
     optimised, plain = found.rows
-    assert (plain.memory_original, plain.memory_rewritten) == (None, None)
-    for peak in (optimised.memory_original, optimised.memory_rewritten):
+    assert plain.memory_bytes == Memory()
+    for peak in (optimised.memory_bytes.original, optimised.memory_bytes.rewritten):
         assert peak is not None
         assert optimised.weights_bytes.converted < peak < 2**28
     if keeping_memory({}):
@@ -223,7 +231,7 @@ def test_the_whole_command_in_processes_of_their_own(tmp_path: Path) -> None:
 
 def test_memory_of_a_module_cannot_be_measured_apart() -> None:
     with pytest.raises(DeployError, match="give its name or a saved directory"):
-        peak_memory(Subject(Tiny()), "original", 1, "eager", 1, {})
+        peak_memory(MemoryRequest(BenchmarkedModel(Tiny()), "original", 1, "eager", 1, {}))
 
 
 def test_environment_variables_of_the_user_stay() -> None:
@@ -237,7 +245,7 @@ def test_the_machine_is_described() -> None:
     assert here.cpu
     assert here.versions["torch"] == torch.__version__.partition("+")[0]
     assert "1 thread," in here.hardware()
-    assert Machine.from_json(json.loads(json.dumps(here.to_json()))) == here
+    assert decode(Machine, json.loads(json.dumps(encode(here))), "the machine") == here
 
 
 @pytest.mark.parametrize(
@@ -249,7 +257,7 @@ def test_the_machine_is_described() -> None:
         ["--batch=1", "16", "--targets=eager", "onnxruntime", "--", "resnet50"],
     ],
 )
-def test_lists_may_be_written_in_three_ways(asked: list[Request], arguments: list[str]) -> None:
+def test_lists_may_be_written_in_three_ways(asked: list[BenchmarkRequest], arguments: list[str]) -> None:
     result = kswap_("bench", *arguments)
     assert result.exit_code == 0, result.output
     (request,) = asked
@@ -258,7 +266,7 @@ def test_lists_may_be_written_in_three_ways(asked: list[Request], arguments: lis
     assert request.targets == ("eager", "onnxruntime")
 
 
-def test_options_become_the_request(asked: list[Request]) -> None:
+def test_options_become_the_request(asked: list[BenchmarkRequest]) -> None:
     kswap_("bench", "a", "b", "--ch", "8", "16", "--train", "--no-memory", "--rounds", "9", "--input-size", "32")
     kswap_("bench", "a", "--train", "--targets", "eager")
     first, second = asked
@@ -268,7 +276,7 @@ def test_options_become_the_request(asked: list[Request]) -> None:
     assert first.command == "kswap bench a b --ch 8 16 --train --no-memory --rounds 9 --input-size 32"
 
 
-def test_the_table_in_a_terminal_has_the_ratio_first(asked: list[Request], found: Benchmark) -> None:
+def test_the_table_in_a_terminal_has_the_ratio_first(asked: list[BenchmarkRequest], found: Benchmark) -> None:
     result = kswap_("bench", "resnet50")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -280,8 +288,8 @@ def test_the_table_in_a_terminal_has_the_ratio_first(asked: list[Request], found
     assert result.stdout.isascii()
 
 
-def test_json_is_what_was_found(asked: list[Request], found: Benchmark) -> None:
-    assert Benchmark.from_json(json.loads(kswap_("bench", "resnet50", "--format", "json").stdout)) == found
+def test_json_is_what_was_found(asked: list[BenchmarkRequest], found: Benchmark) -> None:
+    assert read_benchmark(json.loads(kswap_("bench", "resnet50", "--format", "json").stdout)) == found
 
 
 def test_wrong_arguments_are_one_line() -> None:
@@ -312,30 +320,30 @@ def test_the_commands_targets_are_those_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("request_", "error", "says"),
     [
-        (Request(models=("resnet5",)), ModelError, "unknown model"),
-        (Request(models=(nn.Sequential(nn.Conv2d(3, 8, 3)),), input_size=(32, 32)), PlanError, "no pointwise"),
-        (Request(models=(SMALL,), targets=("egaer",)), DeployError, "eager"),
-        (Request(models=(SMALL,), targets=("cuda",), device="cpu"), DeployError, "cuda|CUDA"),
-        (Request(models=(SMALL,), device="gpu"), ModelError, "unknown device"),
+        (BenchmarkRequest(models=("resnet5",)), ModelError, "unknown model"),
+        (BenchmarkRequest(models=(nn.Sequential(nn.Conv2d(3, 8, 3)),), input_size=(32, 32)), PlanError, "no pointwise"),
+        (BenchmarkRequest(models=(SMALL,), targets=("egaer",)), DeployError, "eager"),
+        (BenchmarkRequest(models=(SMALL,), targets=("cuda",), device="cpu"), DeployError, "cuda|CUDA"),
+        (BenchmarkRequest(models=(SMALL,), device="gpu"), ModelError, "unknown device"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_measuring(
-    request_: Request, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
+    request_: BenchmarkRequest, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kswap.benchmarks.run.interleaved", lambda *_, **__: pytest.fail("it measured"))
+    monkeypatch.setattr("kswap.benchmarks.comparing.interleaved", lambda *_, **__: pytest.fail("it measured"))
     with pytest.raises(error, match=says):
-        measured(request_, progress=False)
+        run_benchmark(request_, progress=False)
 
 
 def test_without_a_gpu_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="no CUDA device"):
-        measured(Request(models=(SMALL,), device="cuda"), progress=False)
+        run_benchmark(BenchmarkRequest(models=(SMALL,), device="cuda"), progress=False)
 
 
 def test_a_directory_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SavedError, match="not a directory that kswap saved"):
-        measured(Request(models=(str(tmp_path),)), progress=False)
+        run_benchmark(BenchmarkRequest(models=(str(tmp_path),)), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +360,7 @@ def test_a_directory_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
 )
 def test_requests_without_sense_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(DeployError, match=says):
-        Request(**{"models": ("resnet18",), **wrong})
+        BenchmarkRequest(**{"models": ("resnet18",), **wrong})
 
 
 def test_all_means_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,3 +372,29 @@ def test_all_means_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> 
     assert chosen_targets(["all"], torch.device("cpu")) == ("eager", "openvino")
     with pytest.raises(DeployError, match="not here"):
         chosen_targets(["eager", "inductor"], torch.device("cpu"))
+
+
+def test_the_csv_has_a_line_per_row_and_plain_columns(found: Benchmark) -> None:
+    lines = list(csv.DictReader(io.StringIO(text_of(found, "csv"))))
+    assert [line["form"] for line in lines] == [row.form for row in found.rows]
+    assert float(lines[0]["ratio"]) == found.rows[0].ratio
+    assert int(lines[0]["params.stored"]) == found.rows[0].params.stored
+    assert lines[0]["memory_bytes.original"] == ""
+    assert not any("{" in cell for line in lines for cell in line.values())
+
+
+def test_each_option_of_the_command_is_a_field_of_the_request() -> None:
+    """One definition: Python's function, the request and the command have the same names and defaults."""
+    own = {"models", "device", "trust_source"}
+    fields = {field.name for field in dataclasses.fields(BenchmarkRequest)}
+    options = {option.name for option in command.bench.params} - {"format_", "out"}
+    assert options == fields - {"command"}
+    assert own < options
+    signature = inspect.signature(bench).parameters
+    assert set(signature) == fields | {"progress"}
+    assert signature["batches"].default == (1,)
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="batch_size"):
+        bench("resnet18", batch_size=3)
