@@ -18,6 +18,7 @@ from kswap.analysis.untrained import untrained_reason
 from kswap.data.images import ImageSet
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError
+from kswap.isolation import isolated_children
 from kswap.progress import ProgressBar, progress_bar
 
 if TYPE_CHECKING:
@@ -239,7 +240,9 @@ def _batches(
         # Without one of its own, a loader draws a seed from torch's global generator.
         generator=torch.Generator(),
     )
-    for batch in loader:
+    with isolated_children():  # starts the workers
+        batches = iter(loader)
+    for batch in batches:
         if isinstance(batch, DataError):
             raise batch
         inputs, labels = batch

@@ -1,1 +1,1 @@
-"""The sweep: every timm model converted, run, and held against its original; one row of a CSV each."""
+"""The sweep: every timm model converted, run and compared with its original; a row of a CSV each."""

@@ -1,4 +1,4 @@
-"""One model of the sweep: converted, run, saved and loaded, and held against its original."""
+"""One model of the sweep: converted, run, saved and loaded, and compared with its original."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kswap.conversion import convert
 from kswap.conversion import plan as make_plan
 from kswap.converted import Conversion
-from kswap.coverage.compare import MismatchError, Pair, structure, text_of
+from kswap.coverage.compare import Counterparts, MismatchError, class_and_message, structure
 from kswap.coverage.drop_in import backward, differences
 from kswap.coverage.sizes import smallest_size, too_heavy
 from kswap.errors import PlanError
@@ -33,7 +33,7 @@ from kswap.sources.builders import build
 from kswap.sources.inputs import call_for, input_size_of
 from kswap.sources.source import Source, parse_source
 
-# Larger models are converted and run, but not written to disk and read again.
+# Larger models are converted and run, but not saved and loaded: 80 MB each would make the disk the limit.
 MOST_SAVED_PARAMS = 20_000_000
 
 
@@ -46,7 +46,7 @@ def _step(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise _StepError(f"{name}: {text_of(error)}") from error
+        raise _StepError(f"{name}: {class_and_message(error)}") from error
 
 
 def _text(size: tuple[int, ...]) -> str:
@@ -54,7 +54,7 @@ def _text(size: tuple[int, ...]) -> str:
 
 
 def check(name: str, ch: int = 16) -> SweepRow:
-    """Convert the timm model ``name`` at ``ch`` (v2) and try all that a user may do with it.
+    """Convert the timm model ``name`` at ``ch`` (v2) and do with it what a user may do.
 
     Never raises: what goes wrong is in the row.
     """
@@ -86,7 +86,7 @@ def check(name: str, ch: int = 16) -> SweepRow:
     except _StepError as error:
         return replace(row, error=str(error))
     except Exception as error:
-        return replace(row, error=text_of(error))
+        return replace(row, error=class_and_message(error))
 
 
 def _counted(row: SweepRow, empty: nn.Module, run: Run) -> SweepRow:
@@ -122,7 +122,7 @@ def _all_replaced(converted: nn.Module, plan: Plan) -> None:
 def _check_meta(source: Source, empty: nn.Module, plan: Plan, size: tuple[int, ...]) -> tuple[str, str]:
     with _step("convert"):
         converted = _on_meta(empty, plan)
-    return _check_converted(Pair(source, empty, converted, size), plan, saved="")
+    return _check_converted(Counterparts(source, empty, converted, size), plan, saved="")
 
 
 def _on_meta(original: nn.Module, plan: Plan) -> nn.Module:
@@ -135,11 +135,11 @@ def _on_meta(original: nn.Module, plan: Plan) -> nn.Module:
 def _check_real(source: Source, empty: nn.Module, plan: Plan, size: tuple[int, ...]) -> tuple[str, str]:
     with _step("convert"):
         conversion = convert(source.name, plan=plan, input_size=size, device="cpu", seed=0)
-    pair = Pair(source, empty, conversion.model, size)
+    models = Counterparts(source, empty, conversion.model, size)
     with _step("train mode"):
-        pair.original.train()
-        pair.same(lambda model, x: model.train()(x))
-        pair.original.eval()
+        models.original.train()
+        models.check_same(lambda model, x: model.train()(x))
+        models.original.eval()
     with _step("backward"):
         _check_gradients(conversion.model, torch.randn(2, *size))
     conversion.model.eval()
@@ -148,16 +148,16 @@ def _check_real(source: Source, empty: nn.Module, plan: Plan, size: tuple[int, .
         with _step("save and load"):
             _check_saved(conversion, torch.randn(2, *size))
             saved = YES
-    return _check_converted(pair, plan, saved)
+    return _check_converted(models, plan, saved)
 
 
-def _check_converted(pair: Pair, plan: Plan, saved: str) -> tuple[str, str]:
-    """``saved`` and what to say of drop-in, after a forward pass in eval mode."""
+def _check_converted(models: Counterparts, plan: Plan, saved: str) -> tuple[str, str]:
+    """``saved``, and the row's ``drop_in``, after a forward pass in eval mode."""
     with _step("converted"):
-        _all_replaced(pair.converted, plan)
+        _all_replaced(models.converted, plan)
     with _step("eval mode"):
-        pair.same(lambda model, x: model(x))
-    wrong = differences(pair, tuple(site.name for site in plan.replaced))
+        models.check_same(lambda model, x: model(x))
+    wrong = differences(models, tuple(site.name for site in plan.replaced))
     return saved, f"no: {'; '.join(wrong)}" if wrong else YES
 
 
@@ -179,7 +179,7 @@ def _check_saved(conversion: Conversion, x: Tensor) -> None:
 
 
 def _features_only(name: str, ch: int, size: tuple[int, ...]) -> str:
-    """Whether the variant that gives feature maps converts too; checked on the meta device."""
+    """Whether the variant that returns feature maps converts too; checked on the meta device."""
     source = parse_source(name, {"features_only": True})
     try:
         original = build(source, meta=True).eval()
@@ -192,7 +192,7 @@ def _features_only(name: str, ch: int, size: tuple[int, ...]) -> str:
     except PlanError as error:
         return f"nothing to replace: {error}"
     except Exception as error:
-        return f"no: {text_of(error)}"
+        return f"no: {class_and_message(error)}"
     return YES if found == wanted else "no: its feature maps differ in shape"
 
 

@@ -1,4 +1,4 @@
-"""The original without weights beside the converted model: what the one gives, the other has to give."""
+"""The original without weights beside the converted model: their outputs must have the same structure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Action = Callable[[nn.Module, Tensor], Any]
 
 
 class MismatchError(Exception):
-    """The converted model gives something else than the original."""
+    """The converted model differs from the original."""
 
 
-def text_of(error: BaseException) -> str:
+def class_and_message(error: BaseException) -> str:
     """The class of an exception with the first line of its message."""
     return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
 
@@ -37,7 +37,7 @@ def structure(value: Any) -> tuple[Any, list[Any]]:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Counterparts:
     """An original on the meta device and its conversion, on the meta device or not, with an input for each."""
 
     source: Source
@@ -46,15 +46,11 @@ class Pair:
     size: tuple[int, ...]
 
     def _example(self, model: nn.Module) -> Tensor:
-        device = next(model.parameters()).device
-        return (
-            torch.empty(2, *self.size, device=device).normal_()
-            if device.type != "meta"
-            else torch.empty(2, *self.size, device=device)
-        )
+        example = torch.empty(2, *self.size, device=next(model.parameters()).device)
+        return example if example.is_meta else example.normal_()
 
     def _of_original(self, action: Action) -> tuple[Any, list[Any]] | None:
-        """What the original gives, or ``None`` where it cannot do it: tried with weights before that is said."""
+        """What the original returns, or ``None`` where it fails on the meta device and with weights."""
         try:
             return structure(action(self.original, self._example(self.original)))
         except Exception:
@@ -66,19 +62,24 @@ class Pair:
         except Exception:
             return None
 
-    def same(self, action: Action) -> bool:
-        """Whether the original can do ``action``; then the converted model can too, and gives the same shapes.
+    def check_same(self, action: Action) -> bool:
+        """Run ``action`` on both models and compare the structures of what they return.
 
-        Raises :class:`MismatchError`, and whatever the converted model raises.
+        Returns:
+            Whether the original can do it; otherwise the converted model is not asked.
+
+        Raises:
+            MismatchError: They differ.
+            Exception: Whatever the converted model raises.
         """
         wanted = self._of_original(action)
         if wanted is None:
             return False
         found = structure(action(self.converted, self._example(self.converted)))
         if found != wanted:
-            raise MismatchError(f"gives {_short(found)}, the original {_short(wanted)}")
+            raise MismatchError(f"returns {_short(found)}, the original {_short(wanted)}")
         return True
 
 
-def _short(given: tuple[Any, list[Any]]) -> str:
-    return repr(given[1])[:80]
+def _short(found: tuple[Any, list[Any]]) -> str:
+    return repr(found[1])[:80]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from kswap.coverage.compare import MismatchError, Pair, text_of
+from kswap.coverage.compare import Counterparts, MismatchError, class_and_message
 
 
 def _forward_head(model: nn.Module, x: Tensor) -> Any:
@@ -57,7 +57,7 @@ def backward(output: Any) -> None:
     sum(leaf.float().sum() for leaf in leaves).backward()  # type: ignore[union-attr]
 
 
-def _plain(value: Any) -> Any:
+def _comparable(value: Any) -> str:
     return repr(list(value)) if hasattr(value, "__iter__") and not isinstance(value, dict | str) else repr(value)
 
 
@@ -82,25 +82,35 @@ def _same_groups(original: nn.Module, converted: nn.Module, sites: tuple[str, ..
             raise MismatchError(f"puts {(moved + stray)[0]} into another group")
 
 
-def differences(pair: Pair, sites: tuple[str, ...]) -> list[str]:
-    """What the original has and the converted model has not, or has in another way; ``sites`` are its blocks."""
+def differences(models: Counterparts, sites: tuple[str, ...]) -> list[str]:
+    """What the converted model lacks of its original, or does in another way.
+
+    Changes both models: ``reset_classifier`` replaces their heads.
+
+    Args:
+        models: Both, in eval mode.
+        sites: The names of the blocks.
+
+    Returns:
+        A line per difference.
+    """
     found = []
-    if type(pair.converted) is not type(pair.original):
-        found.append(f"it is a {type(pair.converted).__name__}")
+    if type(models.converted) is not type(models.original):
+        found.append(f"it is a {type(models.converted).__name__}")
     for name in ATTRIBUTES:
-        wanted = getattr(pair.original, name, None)
-        if _plain(wanted) != _plain(getattr(pair.converted, name, None)):
+        wanted = getattr(models.original, name, None)
+        if _comparable(wanted) != _comparable(getattr(models.converted, name, None)):
             found.append(f"{name} differs")
-    if hasattr(pair.original, "group_matcher"):
+    if hasattr(models.original, "group_matcher"):
         try:
-            _same_groups(pair.original, pair.converted, sites)
+            _same_groups(models.original, models.converted, sites)
         except Exception as error:
-            found.append(f"group_matcher: {text_of(error)}")
+            found.append(f"group_matcher: {class_and_message(error)}")
     for name, action in METHODS.items():
-        if not hasattr(pair.original, name):
+        if not hasattr(models.original, name):
             continue
         try:
-            pair.same(action)
+            models.check_same(action)
         except Exception as error:
-            found.append(f"{name}: {text_of(error)}")
+            found.append(f"{name}: {class_and_message(error)}")
     return found

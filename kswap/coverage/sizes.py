@@ -14,7 +14,7 @@ MOST_MACS = 8_000_000_000
 
 
 def takes(model: nn.Module, size: tuple[int, ...]) -> bool:
-    """Whether ``model``, which is on the meta device, runs on an input of ``size`` (channels, height, width)."""
+    """Whether ``model``, on the meta device, runs on an input of ``size`` (channels, height, width)."""
     try:
         with torch.no_grad():
             model(torch.zeros(2, *size, device="meta"))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from kswap.errors import ModelError
+from kswap.codec import decode, encode
+from kswap.errors import ModelError, excerpt
+from kswap.files import read_text
 from kswap.report.csv_text import csv_text
 
 YES = "yes"
@@ -49,25 +53,42 @@ class SweepRow:
 
     @property
     def passed(self) -> bool:
-        """Converted, or left for a reason, with nothing differences."""
+        """Converted, or left unconverted for a reason, without a difference from the original."""
         return not self.error and not self.drop_in.startswith("no:") and not self.features_only.startswith("no:")
 
-    def to_json(self) -> dict[str, str | int]:
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """All values, with the names of the columns."""
+        written: dict[str, Any] = encode(self)
+        return written
 
     @classmethod
-    def from_json(cls, data: Mapping[str, str | int]) -> SweepRow:
-        """Read what :meth:`to_json` wrote, or a line of a CSV. Raises :class:`ModelError`."""
-        if not data.get("model"):
+    def from_json(cls, data: Any) -> SweepRow:
+        """Read what :meth:`to_json` wrote. Raises :class:`ModelError` for anything else."""
+        return decode(cls, data, "the row of the sweep", ModelError)
+
+    @classmethod
+    def from_csv(cls, line: Mapping[str, str]) -> SweepRow:
+        """Read a line of a CSV by its columns; columns that a row does not have are ignored.
+
+        Raises:
+            ModelError: It names no model, or a number is not one.
+        """
+        if not line.get("model"):
             raise ModelError("a row of the sweep names no model")
+        what = f"the row of {excerpt(line['model'])} in the sweep"
         values: dict[str, str | int] = {}
-        try:
-            for f in fields(cls):
-                if data.get(f.name) is not None:
-                    values[f.name] = int(data[f.name]) if f.type == "int" else str(data[f.name])
-        except ValueError as error:
-            raise ModelError(f"the row of {data['model']} in the sweep cannot be read: {error}") from error
-        return cls(**values)  # type: ignore[arg-type]
+        for f in fields(cls):
+            text = line.get(f.name)
+            if text is not None:
+                values[f.name] = _whole_number(text, f.name, what) if f.type == "int" else text
+        return decode(cls, values, what, ModelError)
+
+
+def _whole_number(text: str, column: str, what: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ModelError(f"{column} of {what} must be a whole number, not '{excerpt(text)}'") from None
 
 
 COLUMNS = tuple(f.name for f in fields(SweepRow))
@@ -82,25 +103,62 @@ def to_csv(rows: Iterable[SweepRow], header: bool = True) -> str:
     return csv_text(COLUMNS, ({name: getattr(row, name) for name in COLUMNS} for row in rows), header)
 
 
+_HEADER = to_csv(())
+
+# A sweep over all of timm has about 200 kB, and a line at most a few hundred bytes.
+_MOST_BYTES = 16 * 2**20
+_LONGEST_LINE = 2**16
+
+
 def append_row(path: Path, row: SweepRow) -> None:
-    """Put a row at the end of the file at ``path``, which begins with a header. Raises :class:`ModelError`."""
+    """Put a row at the end of the file at ``path``, after a header if it is new.
+
+    A last line without a line break was torn when an earlier sweep was killed: it is removed first.
+
+    Raises:
+        ModelError: The file cannot be written.
+    """
     try:
-        fresh = not path.exists() or path.stat().st_size == 0
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(to_csv([row], header=fresh))
+        with path.open("a+b") as file:
+            end = _end_of_last_line(file)
+            file.truncate(end)
+            file.write(to_csv([row], header=end == 0).encode())
     except OSError as error:
         raise ModelError(f"the sweep cannot be written to {path}: {error.strerror}") from error
 
 
-def read_rows(path: Path) -> dict[str, SweepRow]:
-    """The rows of a sweep by model; the last row of a model counts. Raises :class:`ModelError`."""
+def _end_of_last_line(file: BinaryIO) -> int:
+    size = file.seek(0, os.SEEK_END)
+    start = file.seek(max(0, size - _LONGEST_LINE))
+    return start + file.read().rfind(b"\n") + 1
+
+
+def read_rows(path: Path, resuming: bool = False) -> dict[str, SweepRow]:
+    """The rows of a sweep by model; the last row of a model counts.
+
+    A last line without a line break is ignored: it was torn when the sweep was killed.
+
+    Args:
+        path: What :func:`append_row` wrote.
+        resuming: Whether a file without a whole header is a sweep that has just begun, instead of another file.
+
+    Raises:
+        ModelError: It cannot be read, or is not the CSV of a sweep.
+    """
+    text = read_text(path, _MOST_BYTES, ModelError, "sweep")
+    whole = text[: text.rfind("\n") + 1]
+    if resuming and not whole and _HEADER.startswith(text):
+        return {}
+    reader = csv.DictReader(io.StringIO(whole), strict=True)
+    rows = {}
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"the sweep {path} cannot be read: {error.strerror}") from error
-    except ValueError:
-        raise ModelError(f"{path} is not the CSV of a sweep: it is no text") from None
-    reader = csv.DictReader(io.StringIO(text))
-    if not {"model", "params_after"} <= set(reader.fieldnames or ()):
-        raise ModelError(f"{path} is not the CSV of a sweep: it lacks the columns model and params_after")
-    return {row["model"]: SweepRow.from_json(row) for row in reader}
+        if not {"model", "params_after"} <= set(reader.fieldnames or ()):
+            raise ModelError(f"{path} is not the CSV of a sweep: it lacks the columns model and params_after")
+        for line in reader:
+            if None in line or None in line.values():
+                raise ModelError(f"line {reader.line_num} of {path} has not one cell per column: delete that line")
+            row = SweepRow.from_csv(line)
+            rows[row.model] = row
+    except csv.Error as error:
+        raise ModelError(f"line {reader.line_num + 1} of {path} is not CSV ({error}): delete that line") from error
+    return rows

@@ -89,8 +89,8 @@ def _row(line: Mapping[str, str]) -> ModelRow:
     )
     if not line.get("checked"):
         return row
-    swept: dict[str, str | int] = {name: line[name] for name in _SWEPT}
-    return replace(row, sweep=SweepRow.from_json(swept | {"model": row.name, "params_before": row.params}))
+    swept = {name: line[name] for name in _SWEPT}
+    return replace(row, sweep=SweepRow.from_csv(swept | {"model": row.name, "params_before": line["params"]}))
 
 
 def read_table(text: str | None = None) -> dict[str, ModelRow]:

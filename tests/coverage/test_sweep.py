@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,14 +18,16 @@ import kswap
 from kswap.cli.main import main
 from kswap.coverage import check as checking
 from kswap.coverage.check import check
-from kswap.coverage.compare import MismatchError, Pair, structure
+from kswap.coverage.compare import Counterparts, MismatchError, structure
 from kswap.coverage.drop_in import differences
-from kswap.coverage.pool import Limits, Worker, sweep
+from kswap.coverage.pool import sweep
 from kswap.coverage.sizes import smallest_size
+from kswap.coverage.worker import Limits, Worker
 from kswap.errors import ModelError
-from kswap.model_table.sweep_row import YES, SweepRow, append_row, read_rows
+from kswap.model_table.sweep_row import YES, SweepRow, append_row, read_rows, to_csv
 from kswap.model_table.table import ModelRow, merged, read_table, write_table
 from kswap.sources.builders import build
+from kswap.sources.inputs import input_size_of
 from kswap.sources.source import Source
 
 SAMPLE = (
@@ -121,10 +127,10 @@ def test_methods_that_differ_are_named() -> None:
     source = Source("module", "Two")
     with torch.device("meta"):
         original = Two()
-    assert differences(Pair(source, original, Two(), (3, 8, 8)), ()) == []
-    assert differences(Pair(source, original, Two(offset=1), (3, 8, 8)), ()) == [
+    assert differences(Counterparts(source, original, Two(), (3, 8, 8)), ()) == []
+    assert differences(Counterparts(source, original, Two(offset=1), (3, 8, 8)), ()) == [
         "num_classes differs",
-        "forward_features: MismatchError: gives [(2, 3, 8, 8)], the original [(2, 4, 8, 8)]",
+        "forward_features: MismatchError: returns [(2, 3, 8, 8)], the original [(2, 4, 8, 8)]",
         "get_classifier: RuntimeError: it is gone",
     ]
 
@@ -136,13 +142,15 @@ def test_structures_are_compared_with_their_nesting() -> None:
     assert structure([one, {"a": two}]) != structure([one, {"b": two}])
     assert structure(one) != structure(two)
     with pytest.raises(MismatchError, match="the original"):
-        Pair(Source("module", "Two"), Two(), Two(1), (3, 8, 8)).same(lambda model, x: model.forward_features(x))
+        Counterparts(Source("module", "Two"), Two(), Two(1), (3, 8, 8)).check_same(
+            lambda model, x: model.forward_features(x)
+        )
 
 
 def test_the_smallest_input_that_a_model_takes() -> None:
     def size(name: str) -> tuple[int, ...]:
         model = build(Source("timm", name), meta=True).eval()
-        return smallest_size(model, kswap.sources.source.input_size_of(model))
+        return smallest_size(model, input_size_of(model))
 
     assert size("test_resnet") == (3, 64, 64)
     assert size("inception_v3") == (3, 96, 96)
@@ -187,7 +195,11 @@ def test_the_command_writes_rows_and_resumes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("name,params\n", "is not the CSV of a sweep"), ("model,params_after\na,x\n", "cannot be read"), ("", "is not")],
+    [
+        ("name,params\n", "is not the CSV of a sweep"),
+        ("model,params_after\na,x\n", "must be a whole number"),
+        ("", "is not"),
+    ],
 )
 def test_a_foreign_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "other.csv"
@@ -195,6 +207,85 @@ def test_a_foreign_file_is_refused(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(ModelError, match=message):
         read_rows(path)
     assert kswap_("models", "test_resnet", "--sweep", str(path))[0] == 2
+
+
+ROWS = (SweepRow("a", 100, 70, path="fx"), SweepRow("b", 200, 90, error='it said "no, no"'))
+
+
+@pytest.mark.parametrize("lost", [1, 2, 9, len(to_csv(ROWS[1:], header=False))])
+def test_a_torn_last_line_is_not_done_and_the_next_row_is_not_glued_to_it(tmp_path: Path, lost: int) -> None:
+    path = tmp_path / "sweep.csv"
+    for row in ROWS:
+        append_row(path, row)
+    path.write_bytes(path.read_bytes()[:-lost])
+    assert read_rows(path) == {"a": ROWS[0]}
+    append_row(path, ROWS[1])
+    assert path.read_text(encoding="utf-8") == to_csv(ROWS)
+    assert list(read_rows(path).values()) == list(ROWS)
+
+
+@pytest.mark.parametrize("kept", [0, 5, len(to_csv(())) - 1])
+def test_a_sweep_that_was_killed_in_its_header_begins_anew(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_text(to_csv(())[:kept])
+    assert read_rows(path, resuming=True) == {}
+    with pytest.raises(ModelError, match="is not the CSV of a sweep"):
+        read_rows(path)
+    append_row(path, ROWS[0])
+    assert read_rows(path) == {"a": ROWS[0]}
+
+
+@pytest.mark.parametrize("line", ["a,1,2,a", to_csv(ROWS[:1], header=False).strip() + "b,1", '"a'])
+def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_text(f"{to_csv(ROWS)}{line}\n")
+    with pytest.raises(ModelError, match=r"line 4 of .*delete that line"):
+        read_rows(path)
+
+
+def test_pipes_and_devices_are_no_sweep(tmp_path: Path) -> None:
+    """The first would be waited for, the second has no end."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", Path("/dev/zero")):
+        code, text = kswap_("sweep", "test_resnet", "--out", str(path), "--resume")
+        assert (code, "is not a plain file" in text) == (2, True)
+
+
+def in_a_process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """``kswap sweep`` as the leader of a process group."""
+    code = "from kswap.cli.main import run; run()"
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", code, "sweep", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_ctrl_c_ends_the_sweep_and_its_processes_without_a_traceback(tmp_path: Path) -> None:
+    """A terminal sends the signal to the whole group."""
+    out = tmp_path / "sweep.csv"
+    process = in_a_process("test_*", "--out", str(out), cwd=tmp_path)
+    while not (out.exists() and out.read_text().count("\n") > 1):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert "KeyboardInterrupt" not in errors
+
+
+def test_modules_of_the_current_directory_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("signal", "kswap", "runpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(16, Limits())
+    assert worker.check("no_such_model").error.startswith("build: ModelError: unknown model")
+    worker.stop()
 
 
 def test_the_table_takes_in_a_sweep() -> None:
