@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from kswap.codec import decode, encode
 from kswap.isolation import isolated_python
 from kswap.model_table.sweep_row import SweepRow
 
@@ -66,7 +67,7 @@ class Worker:
             self._checked += 1
             if self._checked >= MODELS_PER_PROCESS or late.is_set():
                 self.stop()
-            return SweepRow.from_json(json.loads(answer))
+            return decode(SweepRow, json.loads(answer), "the answer of the process")
         code = self.stop()
         if late.is_set():
             return SweepRow(name, error=f"not done after {self.limits.seconds:g} seconds")
@@ -127,7 +128,7 @@ def serve(ch: int, gib: float, threads: int) -> None:
 
 
 def _answer(answers: TextIO, row: SweepRow) -> None:
-    answers.write(json.dumps(row.to_json()) + "\n")
+    answers.write(json.dumps(encode(row)) + "\n")
     answers.flush()
 
 

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from kswap.codec import decode, encode
+from kswap.codec import decode
 from kswap.errors import ModelError, excerpt
 from kswap.files import read_text
 from kswap.report.csv_text import csv_text
@@ -55,16 +55,6 @@ class SweepRow:
     def passed(self) -> bool:
         """Converted, or left unconverted for a reason, without a difference from the original."""
         return not self.error and not self.drop_in.startswith("no:") and not self.features_only.startswith("no:")
-
-    def to_json(self) -> dict[str, Any]:
-        """All values, with the names of the columns."""
-        written: dict[str, Any] = encode(self)
-        return written
-
-    @classmethod
-    def from_json(cls, data: Any) -> SweepRow:
-        """Read what :meth:`to_json` wrote. Raises :class:`ModelError` for anything else."""
-        return decode(cls, data, "the row of the sweep", ModelError)
 
     @classmethod
     def from_csv(cls, line: Mapping[str, str]) -> SweepRow:

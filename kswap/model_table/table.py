@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kswap.codec import encode
 from kswap.errors import ModelError, nearest
 from kswap.model_table.sweep_row import COLUMNS, SweepRow
 from kswap.report.csv_text import csv_text
@@ -41,7 +42,7 @@ class ModelRow:
 
     def to_json(self) -> dict[str, Any]:
         """The row with its share and the ratio of its sweep, rounded to 4 digits."""
-        swept = self.sweep.to_json() | {"ratio": round(self.sweep.ratio or 0.0, 4)} if self.sweep else None
+        swept = encode(self.sweep) | {"ratio": round(self.sweep.ratio or 0.0, 4)} if self.sweep else None
         return vars(self) | {"share": round(self.share, 4), "sweep": swept}
 
 
