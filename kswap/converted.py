@@ -14,6 +14,7 @@ from kswap.graph.tracer import graph_module
 from kswap.planner.plan import Plan
 from kswap.report.report import Report
 from kswap.saved.directory import save
+from kswap.saved.other_routes import warn_where_saved_otherwise_
 from kswap.sources.source import Source
 
 
@@ -23,7 +24,7 @@ class Conversion:
 
     ``model`` is of the same class as the original and has its methods. ``source`` says where the original
     came from, ``base_hash`` is the hash of the structure of its state. ``call`` is how the model was called, with
-    empty tensors.
+    empty tensors. ``model`` warns when it is saved by a route that cannot bring it back.
     """
 
     model: nn.Module
@@ -32,6 +33,9 @@ class Conversion:
     source: Source
     base_hash: str
     call: Call = field(default_factory=lambda: Call((torch.empty(1, device="meta"),)), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        warn_where_saved_otherwise_(self.model)
 
     @cached_property
     def graph_module(self) -> fx.GraphModule:
