@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kswap.cli.formats import format_option, show
+from kswap.cli.inputs import example_of, input_option, parse_inputs
 from kswap.cli.options import (
     builder_arguments,
     check_settings_against_rules,
@@ -51,6 +52,7 @@ def _show(report: Report, format_: str, failure: str | None) -> None:
 
 @click.command()
 @model_options
+@input_option
 @click.option("--pretrained", is_flag=True, help="Start from published weights; what is not replaced keeps them.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where the model goes.")
 @click.option("--seed", type=int, help="Makes the fresh weights reproducible.")
@@ -71,6 +73,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
+    inputs = parse_inputs(options["inputs"], options["input_size"])
     asked = {key: options[key] for key in ("model", "ch", "scheme", "kind", "rank", "rules", "skip_strides", "linear")}
     common = asked | {"input_size": size} | arguments
     conversion = None
@@ -84,6 +87,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
         if options["out"]:
             check_writable(options["out"], options["force"])
         replay = kswap.Plan.load(options["plan_file"]) if options["plan_file"] else None
+        common["example_input"] = example_of(inputs)
         if options["dry_run"]:
             report = report_of(replay or kswap.plan(**common))
         else:
@@ -107,6 +111,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
 
 @click.command()
 @model_options
+@input_option
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON, to edit it.")
 @format_option("report")
 @fail_if_option
@@ -120,6 +125,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
+    inputs = parse_inputs(options["inputs"], options["input_size"])
     with status(f"planning {options['model']}"):
         import kswap
         from kswap.report.report import report_of
@@ -134,6 +140,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
             skip_strides=options["skip_strides"],
             linear=options["linear"],
             input_size=size,
+            example_input=example_of(inputs),
             **arguments,
         )
         report = report_of(made)

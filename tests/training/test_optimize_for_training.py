@@ -68,11 +68,10 @@ def test_every_merging_of_a_block_computes_the_same(
         assert list(computed.state_dict()) == list(block.state_dict())
 
 
-@pytest.mark.parametrize(("ic", "f"), [(1152, 320), (64, 48), (14, 10), (24, 144), (30, 1)])
+@pytest.mark.parametrize(("ic", "f"), [(1152, 320), (64, 48), (14, 10), (24, 144), (30, 2)])
 def test_every_merging_keeps_channels_last(ic: int, f: int) -> None:
-    plan = plan_layer(ic, f, 4)
-    block = GroupedBlock(plan, nn.BatchNorm2d(f)) if plan.k else GroupedBlock(plan_layer(64, 48, 16))
-    x = torch.randn(2, block.in_channels, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
+    block = GroupedBlock(plan_layer(ic, f, 4), nn.BatchNorm2d(f))
+    x = torch.randn(2, ic, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
     for k, l in choices(block):  # noqa: E741
         block.compute_as_(k, l)
         out = block(x)
