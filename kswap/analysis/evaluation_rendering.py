@@ -26,7 +26,7 @@ def render_terminal(evaluation: Evaluation, console: Console) -> None:
     ]
     print_columns(console, glyphs, columns)
     console.print()
-    print_text(console, Text(f"{_title(evaluation)}: {_speed(evaluation)}"))
+    print_text(console, Text(glyphs.clean(f"{_title(evaluation)}: {_speed(evaluation)}")))
 
 
 def render_markdown(evaluation: Evaluation) -> str:

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import groupby
-from typing import Any
 
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from kswap.benchmarks import cells
 from kswap.benchmarks.result import Benchmark, Row
 from kswap.report.glyphs import Glyphs
+from kswap.report.paragraph import print_text
+from kswap.report.table import Column, column, print_first_fitting
 
 _COLOURS = {"faster": "bold green", "slower": "bold red", "no difference": "yellow", "too few rounds": "yellow"}
+_FEWEST = 4  # columns that stay on every terminal: ratio, interval, verdict, target
 
 
 def render_terminal(found: Benchmark, console: Console) -> None:
-    """A table for each model and ``ch``, and below them what a reader has to know."""
+    """A table for each model and ``ch``, and below them what a reader has to know.
+
+    On a narrow terminal the last columns are left out; in a pipe none is.
+    """
     glyphs = Glyphs.of(console)
-    if not console.is_terminal:
-        console.width = max(console.width, 200)  # nobody wraps a log
     for _, group in groupby(found.rows, lambda row: (row.model, row.ch, row.scheme)):
         rows = list(group)
         _print_head(rows[0], console, glyphs)
-        console.print(_fitting(rows, console, glyphs))
+        columns = _columns(rows, glyphs)
+        fewest = _FEWEST if console.is_terminal else len(columns)
+        choices = [columns[:count] for count in range(len(columns), fewest - 1, -1)]
+        print_first_fitting(console, glyphs, choices)
         console.print()
     machine = found.machine
     lines = (*found.remarks(), machine.hardware(), machine.software(), machine.date, found.command)
     for line in filter(None, lines):
-        console.print(Text(f"{glyphs.bullet} {glyphs.clean(line)}", "dim"), soft_wrap=not console.is_terminal)
+        print_text(console, Text(glyphs.clean(line), "dim"), f"{glyphs.bullet} ")
 
 
 def _print_head(row: Row, console: Console, glyphs: Glyphs) -> None:
@@ -39,36 +43,24 @@ def _print_head(row: Row, console: Console, glyphs: Glyphs) -> None:
         f"parameters {row.params.original:,} {glyphs.arrow} {row.params.converted:,}",
         f"MACs {row.macs.original / 1e6:,.0f} M {glyphs.arrow} {row.macs.converted / 1e6:,.0f} M",
     )
-    title = Text.assemble((glyphs.clean(row.model), "bold"), f"  Ch={row.ch} {row.scheme} {size}")
-    console.print(title, overflow="fold")
-    console.print(Text(f" {glyphs.dot} ".join(counts), "dim"), overflow="fold")
+    title = Text.assemble((glyphs.clean(row.model), "bold"), f"  Ch={row.ch} {glyphs.clean(row.scheme)} {size}")
+    print_text(console, title)
+    print_text(console, Text(f" {glyphs.dot} ".join(counts), "dim"))
 
 
-def _fitting(rows: list[Row], console: Console, glyphs: Glyphs) -> Table:
-    """The table with as many columns as the console has room for; the last ones go first."""
-    columns: list[tuple[str, JustifyMethod, Callable[[Row], Any]]] = [
-        ("ratio", "right", lambda row: Text(cells.ratio(row.comparison), "bold")),
-        ("95%", "right", lambda row: cells.interval(row.comparison, glyphs.dash)),
-        ("verdict", "left", lambda row: Text(row.comparison.verdict, _COLOURS[row.comparison.verdict])),
-        ("target", "left", lambda row: row.setting),
-        ("batch", "right", lambda row: str(row.batch)),
-        ("original, ms", "right", lambda row: cells.spread(row.seconds.original, glyphs.dash)),
-        ("rewritten, ms", "right", lambda row: cells.spread(row.seconds.rewritten, glyphs.dash)),
-        ("memory, MiB", "right", lambda row: cells.memory(row, glyphs.arrow)),
-        ("weights, MB", "right", lambda row: cells.weights(row, glyphs.arrow)),
-        ("parameters stored", "right", lambda row: f"{row.params.stored:,}"),
+def _columns(rows: list[Row], glyphs: Glyphs) -> list[Column]:
+    """The columns of a table, what matters most first."""
+    verdicts = tuple(Text(row.comparison.verdict, _COLOURS[row.comparison.verdict]) for row in rows)
+    memory = [column("memory, MiB", [cells.memory(row, glyphs.arrow) for row in rows], "right")]
+    return [
+        column("ratio", [cells.ratio(row.comparison) for row in rows], "right", "bold"),
+        column("95%", [cells.interval(row.comparison, glyphs.dash) for row in rows], "right"),
+        Column("verdict", verdicts),
+        column("target", [glyphs.clean(row.setting) for row in rows]),
+        column("batch", [str(row.batch) for row in rows], "right"),
+        column("original, ms", [cells.spread(row.seconds.original, glyphs.dash) for row in rows], "right"),
+        column("rewritten, ms", [cells.spread(row.seconds.rewritten, glyphs.dash) for row in rows], "right"),
+        *(memory if any(row.memory_bytes.is_measured for row in rows) else []),
+        column("weights, MB", [cells.weights(row, glyphs.arrow) for row in rows], "right"),
+        column("parameters stored", [f"{row.params.stored:,}" for row in rows], "right"),
     ]
-    if not any(row.memory_bytes.is_measured for row in rows):
-        columns = [column for column in columns if column[0] != "memory, MiB"]
-    while True:
-        table = glyphs.table()
-        for head, justify, _ in columns:
-            table.add_column(head, justify=justify, no_wrap=True)
-        for row in rows:
-            table.add_row(*(cell(row) for _, _, cell in columns))
-        if (
-            len(columns) <= 4
-            or console.measure(table, options=console.options.update(width=1000)).maximum <= console.width
-        ):
-            return table
-        columns.pop()
