@@ -15,7 +15,7 @@ from kswap.errors import ReportError, excerpt
 def papers(table: str | None, format_: str) -> None:
     """Print the tables of the papers beside our figures.
 
-    Every network is planned anew. TABLE is a part of a table's name ("2022 paper, Table 5"). Exit status 1
+    Every network is planned again. TABLE is a part of a table's name ("2022 paper, Table 5"). Exit status 1
     where a figure differs and no reason is known.
     """
     from kswap.papers.tables import CheckedTables, check, published_rows

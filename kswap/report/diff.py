@@ -50,7 +50,7 @@ class SiteChange:
 
     @property
     def params(self) -> Change:
-        """Parameters of the site after the one conversion and after the other."""
+        """Parameters of the site after the first conversion and after the second."""
         return Change(self.before.params_after, self.after.params_after)
 
     def to_json(self) -> dict[str, Any]:
@@ -64,8 +64,11 @@ class SiteChange:
 
 @dataclass(frozen=True)
 class ReportDiff:
-    """Two reports side by side. ``totals`` compare the two converted models, ``originals`` what they were
-    made from, both by the JSON key of the total; ``unchanged`` is the number of sites that are the same."""
+    """Two reports side by side.
+
+    ``totals`` compare the two converted models, ``originals`` the models that they were made from, both by the JSON
+    key of the total. ``unchanged`` is the number of sites that are the same.
+    """
 
     before: Report
     after: Report
@@ -109,6 +112,7 @@ class ReportDiff:
 
 
 def delta(change: Change) -> int:
+    """The difference, after - before."""
     return change.after - change.before
 
 

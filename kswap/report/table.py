@@ -49,6 +49,7 @@ class Arrangements:
 
 
 def column(head: str, cells: Sequence[str], justify: JustifyMethod = "left", style: str = "") -> Column:
+    """A column of plain texts, all in one style."""
     return Column(head, tuple(Text(cell, style) for cell in cells), justify)
 
 
@@ -67,6 +68,7 @@ def what_is_left(glyphs: Glyphs, ratio: float, width: int) -> Text:
 
 
 def is_roomy(console: Console) -> bool:
+    """Whether the console is wide enough for long bars and wide gaps."""
     return console.width >= ROOMY
 
 

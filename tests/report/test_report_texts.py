@@ -65,7 +65,7 @@ def test_markdown_shows_hostile_text_as_text(hostile_report: Report, sample_repo
         assert "\x1b" not in html
         assert "<script" not in html
         assert "<strong>x</strong>" not in html
-        # One line, its control characters blanks, everything else as it stands.
+        # One line, with spaces for its control characters, and otherwise unchanged.
         assert escape(HOSTILE.replace("\x1b", " ").replace("\n", " "), quote=False) in html
 
 
