@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 class ProgressBar:
     """A bar on standard error. Without a terminal nothing is drawn, and :meth:`log` still writes its lines."""
 
-    def __init__(self, progress: Progress, label: str, total: float) -> None:
+    def __init__(self, progress: Progress, label: str, total: float | None) -> None:
         self._progress = progress
         self._task = progress.add_task(label, total=total, note="")
 
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        """Move the bar on by ``steps`` and show ``note`` at its end."""
-        self._progress.update(self._task, advance=steps, note=note, refresh=True)
+    def advance(self, steps: float = 1, note: str = "", total: float | None = None) -> None:
+        """Move the bar on by ``steps`` and show ``note`` at its end; ``total`` sets how many steps there are."""
+        self._progress.update(self._task, advance=steps, note=note, total=total, refresh=True)
 
     def label(self, text: str) -> None:
         """Show ``text`` in front of the bar: what is being done now."""
@@ -31,12 +31,12 @@ class ProgressBar:
 
 
 @contextmanager
-def progress_bar(label: str, total: float, *, shown: bool = True, steady: bool = True) -> Iterator[ProgressBar]:
+def progress_bar(label: str, total: float | None, *, shown: bool = True, steady: bool = True) -> Iterator[ProgressBar]:
     """A bar that disappears at the end.
 
     Args:
         label: The text in front of the bar.
-        total: How many steps there are.
+        total: How many steps there are; ``None`` where :meth:`ProgressBar.advance` tells it later.
         shown: ``False`` draws nothing.
         steady: Whether a thread redraws the bar between steps, so that its clock runs. ``False`` draws on each call
             only: such a thread would take time from what is measured.

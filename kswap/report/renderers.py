@@ -100,6 +100,23 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.benchmarks.rows_csv:render_csv",
         },
     ),
+    "optimization": Renderers(
+        "kswap.inference.record:Optimization",
+        {
+            RICH: "kswap.inference.rendering:render_terminal",
+            "json": "kswap.inference.rendering:render_json",
+            "md": "kswap.inference.rendering:render_markdown",
+            "csv": "kswap.inference.rendering:render_csv",
+        },
+    ),
+    "export": Renderers(
+        "kswap.runtimes.exported:Exported",
+        {
+            RICH: "kswap.runtimes.exported:render_terminal",
+            "json": JSON,
+            "md": "kswap.runtimes.exported:render_markdown",
+        },
+    ),
     "layer": Renderers("kswap.planner.block_plan:BlockPlan", {RICH: "kswap.report.layer:render_layer", "json": JSON}),
     "evaluation": Renderers(
         "kswap.analysis.evaluation:Evaluation",

@@ -1,4 +1,4 @@
-"""A model as a file for other programs, read again and compared with PyTorch before it stands there."""
+"""A model as a file for other programs, read again and compared with PyTorch before it gets its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from kswap.errors import DeployError
-from kswap.runtimes.formats import FORMATS, check_format
+from kswap.runtimes.exported import Exported
+from kswap.runtimes.formats import FORMATS
+from kswap.runtimes.formats.destination import check_destination
 from kswap.runtimes.prepared import in_eval_mode, relative_error, tensors_in
 
 if TYPE_CHECKING:
@@ -29,36 +30,32 @@ TOLERANCE = 1e-3
 _DRAWS = 2
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What was written. ``bytes`` counts all files, ``error`` is the largest ``max|a - b| / max|a|`` of any output
-    on random inputs, ``a`` by PyTorch and ``b`` by ``runtime`` from the file. ``operators`` counts the nodes of the
-    graph by type, ``params`` the parameters of the model that was exported."""
+def export_model(
+    model: nn.Module,
+    inputs: Any,
+    to: str,
+    path: str | Path,
+    force: bool = False,
+    params_compact: int | None = None,
+) -> Exported:
+    """Write ``model`` in eval mode to a file, and check what was written; the model is unchanged.
 
-    path: Path
-    to: str
-    bytes: int
-    params: int
-    operators: dict[str, int]
-    error: float
-    runtime: str
+    The file is read again, run in its own runtime on random inputs and compared with PyTorch.
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "path": str(self.path)}
+    Args:
+        model: A module on the CPU.
+        inputs: A tensor, or a tuple of positional inputs, on the CPU; the file takes inputs of exactly these shapes.
+        to: One of :data:`kswap.runtimes.formats.FORMATS`: ``"onnx"`` (``.onnx``), ``"torch-export"`` (``.pt2``) or
+            ``"openvino"`` (``.xml``, with the weights in ``.bin`` beside it).
+        path: The file.
+        force: Overwrites files that are there.
+        params_compact: The parameters of the model before it was optimised, for the result; else those of ``model``.
 
-
-def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force: bool = False) -> Exported:
-    """Write ``model`` in eval mode to ``path`` and check what was written; the model stays as it is.
-
-    ``to`` is one of :data:`kswap.runtimes.formats.FORMATS`: ``"onnx"`` (``.onnx``), ``"torch-export"`` (``.pt2``) or
-    ``"openvino"`` (``.xml``, with the weights in ``.bin`` beside it). Model and ``inputs``, a tensor or a tuple of
-    positional inputs, are on the CPU; the file takes inputs of exactly these shapes. It is read again, run in its
-    own runtime on random inputs and compared with PyTorch. Raises :class:`DeployError` when a package is missing,
-    a file is in the way (and not ``force``), the model cannot be exported, or an output differs by more than
-    :data:`TOLERANCE`; then nothing is written.
+    Raises:
+        DeployError: A package is missing, a file is in the way, the model cannot be exported, or an output differs
+            by more than :data:`TOLERANCE`. Then nothing is written.
     """
-    target = check_export(to, path, force)
+    target = check_destination(to, path, force)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     ready = in_eval_mode(model)
     format_ = FORMATS[to]
@@ -69,7 +66,7 @@ def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force
             largest = _largest_error(ready, format_.read(written), given)
             if not largest <= TOLERANCE:  # not a number is an error too
                 raise DeployError(
-                    f"{format_.package} gives other outputs than PyTorch (relative error {largest:.1e}, at most "
+                    f"{format_.package} returns other outputs than PyTorch (relative error {largest:.1e}, at most "
                     f"{TOLERANCE:.0e} is allowed): nothing was written; export to another format"
                 )
             files = sorted(Path(fresh).iterdir(), key=lambda file: file.name == target.name)
@@ -80,26 +77,17 @@ def export_model(model: nn.Module, inputs: Any, to: str, path: str | Path, force
         raise DeployError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
     params = sum(parameter.numel() for parameter in model.parameters())
     version = importlib.metadata.version(format_.package)
-    return Exported(target, to, size, params, dict(operators.most_common()), largest, f"{format_.package} {version}")
-
-
-def check_export(to: str, path: str | Path, force: bool = False) -> Path:
-    """The file to write, absolute, if it can be written here. Raises :class:`DeployError`.
-
-    >>> check_export("onyx", "model.onnx")
-    Traceback (most recent call last):
-    kswap.errors.DeployError: unknown format 'onyx'; did you mean onnx?
-    """
-    format_ = check_format(to)
-    target = Path(path).expanduser().absolute()
-    if target.suffix != format_.suffix:
-        raise DeployError(f"{path} is no name for {to}: it must end in {format_.suffix}")
-    for file in reversed(format_.files(target)):
-        if file.is_dir() or (file.exists() and not force):
-            raise DeployError(f"{file} exists already: choose another file, or overwrite it with --force (force=True)")
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK | os.X_OK):
-        raise DeployError(f"{path} cannot be written: {target.parent} is no directory that may be written to")
-    return target
+    return Exported(
+        path=target,
+        to=to,
+        bytes=size,
+        params=params,
+        params_compact=params if params_compact is None else params_compact,
+        inputs=tuple(tuple(tensor.shape) for tensor in tensors_in(given)),
+        operators=dict(operators.most_common()),
+        error=largest,
+        runtime=f"{format_.package} {version}",
+    )
 
 
 def _largest_error(model: nn.Module, run: Run, inputs: tuple[Any, ...]) -> float:
@@ -111,12 +99,12 @@ def _largest_error(model: nn.Module, run: Run, inputs: tuple[Any, ...]) -> float
         with torch.no_grad():
             expected = tensors_in(model(*drawn))
         errors.append(relative_error(expected, run(drawn)))
-    # `max` would pass over what is not a number.
+    # `max` would ignore what is not a number.
     return float(torch.tensor(errors, dtype=torch.float64).max())
 
 
 def _random(value: Any, generator: torch.Generator) -> Any:
-    """Normal numbers in the shape of a tensor of floats; all else as it was given."""
+    """Normal numbers in the shape of a tensor of floats; anything else unchanged."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return torch.randn(value.shape, generator=generator, dtype=value.dtype)
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from kswap.cli.main import main
 from kswap.errors import DeployError
 from kswap.inference.optimize import optimize_for_inference
 from kswap.runtimes import export as exporting
-from kswap.runtimes.export import check_export, export_model
+from kswap.runtimes.export import export_model
 from kswap.runtimes.formats import FORMATS
+from kswap.runtimes.formats.destination import check_destination
 
 SMALL = "mobilenetv3_small_050"
 NAMES = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml"}
@@ -132,7 +134,7 @@ def test_weights_are_stored_in_full_precision(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to", FORMATS)
 def test_nothing_is_left_after_a_failed_comparison(to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
-    with pytest.raises(DeployError, match="gives other outputs than PyTorch"):
+    with pytest.raises(DeployError, match="returns other outputs than PyTorch"):
         export_model(Heads().eval(), torch.zeros(1, 3, 8, 8), to, tmp_path / NAMES[to])
     assert list(tmp_path.iterdir()) == []
 
@@ -170,7 +172,7 @@ def test_files_are_only_overwritten_when_told(tmp_path: Path) -> None:
 )
 def test_bad_names_are_refused_before_the_work(to: str, name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(DeployError, match=said):
-        check_export(to, tmp_path / name)
+        check_destination(to, tmp_path / name)
 
 
 def command(*arguments: str) -> Result:
@@ -219,6 +221,29 @@ def test_the_command_refuses_in_one_line(saved: Path, tmp_path: Path) -> None:
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
         assert said in done.stderr
+
+
+def test_a_missing_package_and_a_file_in_the_way_are_refused_before_loading(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kswap.loading.load", lambda *_, **__: pytest.fail("it loaded the model"))
+    (tmp_path / "there.onnx").write_text("mine")
+    assert "exists already" in command(str(saved), "--to", "onnx", "--out", str(tmp_path / "there.onnx")).stderr
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else found(name))
+    done = command(str(saved), "--to", "openvino")
+    assert done.exit_code == 2
+    assert done.stderr == "Error: openvino needs openvino: pip install 'kswap[openvino]'\n"
+
+
+def test_the_command_gives_markdown(saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a_b.pt2"
+    done = command(str(saved), "--to", "torch-export", "--as-is", "--out", str(out), "--format", "md")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "| export | torch-export |"
+    assert f"`{out}`" in lines[2]
+    assert "1x3x64x64" in lines[3]
 
 
 def test_help_does_not_import_torch() -> None:
