@@ -49,16 +49,23 @@ def plan(
 ) -> Plan:
     """What :func:`convert` would do to ``model``. Changes nothing, and allocates no weights for a name.
 
-    ``model`` is a module or a name; ``model_kwargs`` go to the builder of a named model. ``ch`` (channels
-    per group) and ``scheme`` are the defaults that ``rules`` may change: a preset's name, a TOML file, or a
-    dict. ``example_input`` is what the model is called with, unchanged: a tensor, a tuple of positional arguments
-    or a dict of keyword arguments, nested or not. Counts are per sample where the first dimension of all outputs is
-    the batch, and otherwise for the whole call, which a note says. Without it, zeros of
-    ``input_size``, which is (height, width) or (channels, height, width), or of the model's own input size.
-    ``skip_strides`` turns the first N strided stages of the network to stride 1, as the papers do for 32x32 images.
-    ``kind`` is the kind of block, ``"grouped"`` or ``"low-rank"``, the latter with ``rank`` channels in the middle,
-    or with about the weights of the grouped block. ``linear`` takes the Linear layers too
-    (``match = ["conv", "linear"]`` in a rule file). Raises :class:`kswap.errors.KswapError` subclasses.
+    Args:
+        model: a module, or a name: of timm, ``torchvision/NAME``, ``package.module:factory``, ``file.py:factory``, or
+            a directory that kswap saved.
+        ch: channels per group (Ch in the papers); rules may change it for single sites.
+        scheme: ``"v2"`` (Entropy 2022) or ``"v1"`` (2021, MENDEL 2022); rules may change it.
+        rules: a preset's name, a TOML file, or a dict; see :mod:`kswap.rules`.
+        example_input: what the model is called with, unchanged: a tensor, a tuple of positional arguments or a dict of
+            keyword arguments, nested or not. Counts are per sample where the first dimension of all outputs is the
+            batch, and otherwise for the whole call, which a note says. Without it, zeros of ``input_size``.
+        input_size: (height, width) or (channels, height, width); without it, the model's own input size.
+        skip_strides: turn the first N strided stages of the network to stride 1, as the papers do for 32x32 images.
+        linear: replace Linear layers too (``match = ["conv", "linear"]`` in a rule file).
+        kind: the kind of block, ``"grouped"`` or ``"low-rank"``; rules may change it.
+        rank: channels in the middle of low-rank blocks; without it, about the weights of the grouped block.
+        model_kwargs: arguments of the builder of a named model.
+
+    Raises :class:`kswap.errors.KswapError` subclasses.
 
     >>> import kswap
     >>> plan = kswap.plan("efficientnet_b0", ch=16, num_classes=10)
@@ -113,17 +120,25 @@ def convert(
     init: str | Initialiser = "fresh",
     **model_kwargs: Any,
 ) -> Conversion:
-    """Replace the pointwise convolutions of ``model`` and leave the argument itself untouched.
+    """Replace the pointwise convolutions of ``model`` and leave the argument itself unchanged.
 
-    Arguments as for :func:`plan`; a ``plan`` is replayed unchanged. ``device`` is ``"auto"``, ``"cuda"``,
-    ``"cpu"``, ...; without it a named model goes to the GPU if there is one, and a module stays where it is.
-    ``seed`` makes all fresh weights reproducible, on every device alike; without it one number is drawn from torch's
-    global generator, whose state is otherwise unchanged. Threads convert one after the other. ``pretrained`` (names
-    only) loads the published weights; all that the surgery does not touch keep them. A copy of the converted model,
-    over the same parameters, is run once to check its output shapes. An ``optimizer`` of ``model`` follows the surgery,
-    in place: its groups hold the parameters of the converted model. ``init`` sets the weights of the new blocks:
-    ``"fresh"`` (Glorot, as in the papers) or a :class:`kswap.graph.initialisers.Initialiser`. Raises
-    :class:`kswap.errors.KswapError` subclasses.
+    A copy of the converted model, over the same parameters, is run once: its outputs must have the original's shapes,
+    every block must run, and nothing that was replaced may. Threads convert one after the other.
+
+    Args:
+        model: see :func:`plan`, as for all arguments that are not here.
+        plan: a plan to replay unchanged, instead of making one.
+        device: ``"auto"``, ``"cuda"``, ``"cpu"``, ...; without it a named model goes to the GPU if there is one, and
+            a module stays where it is.
+        seed: makes all fresh weights reproducible, on every device alike. Without it one number is drawn from torch's
+            global generator, whose state is otherwise unchanged.
+        pretrained: load the published weights of a named model; all that the surgery does not touch keep them.
+        optimizer: an optimizer of ``model``; it follows the surgery in place, and then holds the parameters of the
+            converted model.
+        init: where the weights of the new blocks come from: ``"fresh"`` (Glorot, as in the papers) or a
+            :class:`kswap.graph.initialisers.Initialiser`.
+
+    Raises :class:`kswap.errors.KswapError` subclasses.
 
     >>> import kswap
     >>> conversion = kswap.convert("efficientnet_b0", ch=16, num_classes=10, device="cpu", seed=0)
