@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
 from kswap.converted import Conversion
-from kswap.errors import ModelError, PlanError
-from kswap.graph.call import Call, Example
+from kswap.errors import ModelError
+from kswap.graph.call import Example
 from kswap.graph.clone import full_clone, is_on_meta, sharing_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.initialisers import Initialiser, initialiser_of
-from kswap.graph.observe import Observation, is_shape, output_shapes
 from kswap.graph.optimizer import check_optimizer, follow_
 from kswap.graph.random_state import drawn_seed, preserved_random_state
-from kswap.graph.splice import Replacement, splice_, undo_
-from kswap.graph.verify import check_run
 from kswap.loading import original_model
-from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
 from kswap.planner.sites import LAYER_KINDS
-from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of, without
+from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
 from kswap.report.report import report_of
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
 from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
 from kswap.sources.source import Source
+from kswap.surgery import check_counts, operate_
 
 
 @torch.inference_mode(False)
@@ -162,9 +157,9 @@ def convert(
         call = call_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
         run = run_of(converted, source.title, call, LAYER_KINDS if plan else settings.kinds)
         made = plan or plan_of(converted, source.title, settings, call, run, edits)
-        made = _spliced(converted, made, initialiser, call, run.observation, replay=plan is not None)
+        made = operate_(converted, made, initialiser, call, run.observation, replay=plan is not None)
     converted.to(target)
-    _check_counts(converted, made)
+    check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)
     report = report_of(made, drop_in=type(converted) is type(original), notes=run.notes)
@@ -207,59 +202,3 @@ def create_model(
         **timm_kwargs,
     )
     return conversion.model
-
-
-def _spliced(
-    model: nn.Module, planned: Plan, initialiser: Initialiser, call: Call, observation: Observation, replay: bool
-) -> Plan:
-    """Replace, initialise and check ``model`` in place; returns the plan that holds for it.
-
-    Sites whose layer is called past the registered modules are kept, unless the plan is a ``replay``: then
-    :class:`PlanError` says which they are.
-    """
-    replacements = splice_(model, planned)
-    for done in replacements:
-        initialiser.initialise(done)
-    wrong = _check_outputs(model, replacements, call, observation)
-    if not wrong:
-        return planned
-    if replay:
-        name, reason = next(iter(wrong.items()))
-        raise PlanError(f"the plan does not fit this model: '{name}' cannot be replaced: {reason}; keep it in the plan")
-    undo_(model, replacements)
-    return _spliced(model, without(planned, wrong), initialiser, call, observation, replay)
-
-
-def _check_outputs(
-    model: nn.Module, replacements: Sequence[Replacement], call: Call, observation: Observation
-) -> dict[str, str]:
-    """Run the converted model once in eval mode; its outputs must have the original's shapes.
-
-    Returns the sites whose block did not run, or whose replaced layer still did, with the reason.
-    """
-    if is_on_meta(model):
-        return {}
-    output, wrong = check_run(model, replacements, call.to(next(iter(model.parameters())).device))
-    found = output_shapes(output)
-    if observation.real:  # a detector finds other boxes with other weights, of the same kind
-        alike = _without_counts(found) == _without_counts(observation.outputs)
-    else:
-        alike = found == observation.outputs
-    if not wrong and not alike:
-        raise PlanError(
-            f"the converted model returns {found}, the original returned {observation.outputs}: it is not converted"
-        )
-    return wrong
-
-
-def _without_counts(shapes: Any) -> Any:
-    """Output shapes without their first dimension, in the structure of the output."""
-    return tree_map(lambda shape: shape[1:] if is_shape(shape) else shape, shapes, is_leaf=is_shape)
-
-
-def _check_counts(model: nn.Module, planned: Plan) -> None:
-    """The model that was built must have the parameters that the plan promised, to the last one."""
-    built = sum(p.numel() for p in model.parameters())
-    promised = count_plan(planned).params
-    if built != promised:
-        raise PlanError(f"the plan does not fit this model: it promises {promised:,} parameters, built were {built:,}")

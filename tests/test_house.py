@@ -28,6 +28,7 @@ FLOORS = (
     {"runtimes"},
     {"saved", "data", "model_table"},
     {"planning"},
+    {"surgery"},
     {"converted"},
     {"loading"},
     {"conversion"},

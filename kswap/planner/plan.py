@@ -107,6 +107,15 @@ class Plan:
         sites = tuple(replace(s, action="keep", reason=chosen[s.name]) if s.name in chosen else s for s in self.sites)
         return replace(self, sites=sites)
 
+    def place_linearly(self, names: Iterable[str], reason: str) -> Plan:
+        """The same plan with the blocks of the named sites standing for the convolution alone; ``reason`` is added."""
+        chosen = set(names)
+        sites = tuple(
+            replace(s, placement="linear", activation=None, reason=f"{s.reason}; {reason}") if s.name in chosen else s
+            for s in self.sites
+        )
+        return replace(self, sites=sites)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,

@@ -178,3 +178,33 @@ def test_modes_of_single_modules_survive() -> None:
     module = conversion.graph_module
     assert module.training
     assert not module.stem.training
+
+
+class Collecting(nn.Module):
+    """Returns what every ReLU of its body made, which it finds by their class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = (nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        self.body = nn.Sequential(*first, nn.Conv2d(64, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        self.head = nn.Conv2d(64, 5, 3)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for module in self.body:
+            x = module(x)
+            if isinstance(module, nn.ReLU):
+                found.append(x)
+        return [*found, self.head(x)]
+
+
+def test_outputs_that_depend_on_the_class_of_an_activation_place_blocks_linearly(tmp_path: Path) -> None:
+    conversion = kswap.convert(Collecting(), ch=16, input_size=(8, 8), seed=0)
+    assert len(conversion.model(X)) == 3
+    assert {site.placement for site in conversion.plan.replaced} == {"linear"}
+    assert all("placed linearly" in site.reason for site in conversion.plan.replaced)
+    again = kswap.load(conversion.save(tmp_path / "m"), model=Collecting())
+    for left, right in zip(again.model(X), conversion.model.eval()(X), strict=True):
+        assert torch.equal(left, right)
+    with pytest.raises(PlanError, match=r"the converted model returns .*: it is not converted"):
+        kswap.convert(Collecting(), plan=kswap.plan(Collecting(), ch=16, input_size=(8, 8)), input_size=(8, 8))
