@@ -1,0 +1,24 @@
+"""Every package that kswap needs at run time has bounds, and what is installed here lies within them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines]
+
+
+@pytest.mark.parametrize("line", sorted({*PROJECT["dependencies"], *EXTRAS}))
+def test_a_dependency_has_both_bounds_and_fits_what_is_installed(line: str) -> None:
+    requirement = Requirement(line)
+    assert {bound.operator for bound in requirement.specifier} == {">=", "<"}
+    try:
+        installed = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"{requirement.name} is not installed")
+    assert requirement.specifier.contains(installed, prereleases=True)
