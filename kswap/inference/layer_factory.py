@@ -44,7 +44,8 @@ class LayerFactory:
             strided: whether it has the stride of the factory, or none.
         """
         filters, width = weight.shape
-        common = {"bias": bias is not None, "dtype": self.dtype, "device": self.device}
+        # Made on the meta device: weights that are overwritten at once need no random numbers.
+        common = {"bias": bias is not None, "dtype": self.dtype, "device": torch.device("meta")}
         made: nn.Module
         if not self.stride:
             linear = GroupedLinear(width * groups, filters, groups, **common)  # type: ignore[arg-type]
@@ -53,6 +54,7 @@ class LayerFactory:
             kind = _CONVOLUTIONS[len(self.stride)]
             stride = self.stride if strided else 1
             made = kind(width * groups, filters, 1, stride=stride, groups=groups, **common)  # type: ignore[arg-type]
+        made.to_empty(device=self.device)
         made.weight.copy_(weight.reshape(made.weight.shape))
         if bias is not None and made.bias is not None:
             made.bias.copy_(bias)
