@@ -95,6 +95,8 @@ def read_report(directory: str | Path) -> Report:
     if not os.path.isfile(path):
         check_is_saved(path)
         path = inside(path, REPORT)
+    elif saved_files("report").get(path.name, "json") != "json":
+        raise SavedError(f"{path} is for reading: pass its directory {path.parent}, or the {REPORT} in it")
     return Report.from_json(read_json(path, SavedError))
 
 
