@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +21,8 @@ from kswap.inference.record import Optimization, optimization_of
 from kswap.loading import load
 from kswap.nn.implementation import ImplementationId
 from kswap.runtimes.targets import TARGETS, check_target, find_target
-from kswap.saved.files import OPTIMIZED, PLAN, inside
+from kswap.saved.files import OPTIMIZED, inside
+from kswap.saved.manifest import read_manifest
 from kswap.version import __version__
 
 # Format 1, of kswap 0.1.0, named implementations in English; it is still read.
@@ -142,5 +142,5 @@ def _example(conversion: Conversion, batch: int, size: tuple[int, ...] | None) -
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def _hash(directory: str | Path) -> Any:
-    return read_json(inside(Path(directory), PLAN), SavedError).get("weights_sha256")
+def _hash(directory: str | Path) -> str:
+    return read_manifest(Path(directory)).weights_sha256

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kswap
+from kswap.errors import SavedError
 from kswap.inference.store import read_optimizations
 from kswap.saved.files import OPTIMIZED, PLAN, REPORT
 
@@ -33,6 +34,13 @@ def test_a_directory_of_the_first_version_gives_the_same_outputs() -> None:
         for model in (conversion.model, quick):
             torch.testing.assert_close(model(X), torch.tensor(EXPECTED), rtol=1e-3, atol=1e-12)
     assert conversion.call.sample_shape == (3, 160, 160)
+
+
+def test_the_plan_beside_the_forms_is_validated_too(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(FIXTURE, tmp_path / "model"))
+    (root / PLAN).write_text("[]")
+    with pytest.raises(SavedError, match="names no format"):
+        read_optimizations(root)
 
 
 def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
