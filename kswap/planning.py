@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from kswap.graph.clone import meta_clone
 from kswap.graph.edits import activation_edits, stride_edits
 from kswap.graph.match import find_sites
 from kswap.graph.observe import Observation, is_shape, observe, real_clone
+from kswap.graph.other_calls import observed_options, without_read_norms
 from kswap.graph.splice import splice_
 from kswap.graph.tracer import Trace, trace
 from kswap.graph.verify import check_run, holds_unregistered_modules
@@ -77,6 +78,7 @@ class Run:
     observation: Observation
     trace: Trace
     fuses: str | None = None
+    options: Mapping[str, Observation] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -102,7 +104,9 @@ def run_of(model: nn.Module, title: str, call: Call, kinds: Collection[str] = CO
         layers = "1 Linear layer" if linear == 1 else f"{linear} Linear layers"
         hint = f", but for {layers} with --linear (linear=True)" if linear else ""
         raise PlanError(f"{title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace{hint}")
-    return Run(_observe(model, title, call), trace(model, call), _fuses(model))
+    observation = _observe(model, title, call)
+    options = {} if observation.real else observed_options(model, call)
+    return Run(observation, trace(model, call), _fuses(model), options)
 
 
 # Methods that take convolutions and norms apart, of timm, Ultralytics and RepVGG.
@@ -134,7 +138,8 @@ def plan_of(
     Raises :class:`PlanError` when no site would be replaced, with the reason.
     """
     rules = settings.rules
-    found = find_sites(model, run.trace.graph, run.observation, settings.kinds)
+    sites = find_sites(model, run.trace.graph, run.observation, settings.kinds)
+    found = without_read_norms(model, sites, run.observation, run.options)
     samples = _samples(found, run.observation, call)
     sites = tuple(site.per_sample(samples) for site in found)
     parameters = list(model.parameters())
