@@ -1,7 +1,7 @@
 """Times that can be compared: interleaved runs, and what the ratios of their rounds prove.
 
 Two times that were taken one after the other say little: clocks change, caches fill, neighbours wake up. So all
-sides run in every round, each round gives one ratio, and the same is done with two copies of one side (A/A). What
+sides run in every round, each round yields one ratio, and the same is done with two copies of one side (A/A). What
 the copies differ by is noise, and a difference that is no greater than that is none.
 """
 

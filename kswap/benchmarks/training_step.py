@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from kswap.errors import DeployError, first_line
 from kswap.graph.clone import full_clone
 
-# So small that the weights stay what they are over any number of steps: no side may run into infinities.
+# So small that the weights hardly change over any number of steps: no side may run into infinities.
 _RATE = 1e-6
 
 
@@ -32,7 +32,7 @@ def channels_last(x: Tensor, device: torch.device) -> Tensor:
 def training_step(model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], None]:
     """A step of ``model``, which is in training mode on the device of ``inputs``.
 
-    The loss is cross entropy where the model gives one number a class, else the sum of its outputs. Raises
+    The loss is cross entropy where the model returns one number per class, else the sum of its outputs. Raises
     :class:`DeployError` where the model cannot be trained on these inputs; it is run once to see that.
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=_RATE)

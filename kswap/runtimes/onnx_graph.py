@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The newest that both exporters of PyTorch write.
 _OPSET = 20
 
-# The limit of protobuf, with room for the graph itself.
+# The limit of protobuf, less 16 MiB for the graph itself.
 _MOST_BYTES = 2**31 - 2**24
 
 
@@ -47,13 +47,12 @@ def onnx_graph(model: nn.Module, inputs: tuple[Any, ...], quick: bool = False) -
         )
     if len(set(ends)) == len(set(names)) == len(names):
         _rename_(graph.graph, dict(zip(ends, names, strict=True)))
-    _forget_sources_(graph)
     pool_means_(graph)
-    return graph
+    return _cleaned(graph)
 
 
 def pool_means_(graph: onnx.ModelProto) -> int:
-    """Turn means over height and width into global average pooling, in place; gives how many.
+    """Turn means over height and width into global average pooling, in place; returns how many.
 
     The numbers are the same. Runtimes that keep images in blocks of channels know the pooling and not the mean,
     and would reorder the image before it. Only a ``ReduceMean`` over exactly the last two dimensions of four that
@@ -69,7 +68,6 @@ def pool_means_(graph: onnx.ModelProto) -> int:
     for node in pooled:
         node.op_type = "GlobalAveragePool"
         del node.attribute[:], node.input[1:]
-    _drop_unused_(graph)
     return len(pooled)
 
 
@@ -98,27 +96,27 @@ def _ranks(graph: onnx.ModelProto, names: list[str]) -> dict[str, int]:
     return ranks
 
 
-def _drop_unused_(graph: onnx.ModelProto) -> None:
-    """Take out the constants that no node reads any more."""
-    used = {name for node in graph.graph.node for name in node.input} | {value.name for value in graph.graph.output}
-    for tensor in [tensor for tensor in graph.graph.initializer if tensor.name not in used]:
-        graph.graph.initializer.remove(tensor)
-    for node in [node for node in graph.graph.node if node.op_type == "Constant" and node.output[0] not in used]:
-        graph.graph.node.remove(node)
+def _cleaned(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without nodes and constants that no output needs, and without where each node was made.
 
+    The latter is long, and full of paths of this machine.
+    """
+    import onnx_ir
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 
-def _forget_sources_(graph: onnx.ModelProto) -> None:
-    """Take out where each node was made: long, and full of paths of this machine."""
-    for part in (
-        *graph.graph.node,
-        *graph.graph.value_info,
-        *graph.graph.input,
-        *graph.graph.output,
-        graph.graph,
-        graph,
-    ):
-        del part.metadata_props[:]
-        part.doc_string = ""
+    model = onnx_ir.from_proto(graph)
+    for clean in (RemoveUnusedNodesPass(), ClearMetadataAndDocStringPass()):
+        clean(model)
+    model.metadata_props.clear()  # the pass clears those of graphs and nodes, not those of the model and its values
+    model.doc_string = None
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None
+    cleaned: onnx.ModelProto = onnx_ir.to_proto(model)
+    return cleaned
 
 
 def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:

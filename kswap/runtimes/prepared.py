@@ -20,9 +20,13 @@ from kswap.graph.clone import full_clone
 
 @dataclass(frozen=True)
 class Prepared:
-    """``run`` is one forward pass and nothing else: inputs lie in the form that the runtime wants, outputs stay
-    in the runtime's. ``outputs`` runs too, and gives the output tensors on the CPU, flattened in their order. ``on``
-    is the same pass on other inputs of the same shapes."""
+    """A forward pass on inputs that are in the runtime's own form.
+
+    Args:
+        run: Runs one pass and nothing else; outputs stay in the runtime.
+        outputs: Runs one pass, and returns the output tensors on the CPU, flattened in order.
+        on: Returns the same pass on other inputs of the same shapes.
+    """
 
     run: Callable[[], Any]
     outputs: Callable[[], list[Tensor]]
@@ -30,9 +34,9 @@ class Prepared:
 
 
 def in_turn(first: Prepared, rest: Sequence[tuple[Any, ...]]) -> Prepared:
-    """One pass after the other, on what ``first`` was prepared for and on ``rest``, as if it were one.
+    """One pass after the other, on the inputs of ``first`` and on ``rest``, as a single pass.
 
-    The outputs are put together along their first dimension.
+    The outputs are concatenated along their first dimension.
     """
     passes = (first, *(first.on(inputs) for inputs in rest))
 
@@ -67,7 +71,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """The largest ``max|a - b| / max|a|`` of any output; infinite for other shapes, not a number where one is none.
+    """The largest ``max|a - b| / max|a|`` of any output; infinite for other shapes, NaN where a value is NaN.
 
     >>> relative_error([torch.tensor([1.0, 4.0])], [torch.tensor([1.0, 3.0])])
     0.25
@@ -79,7 +83,7 @@ def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
         if a.numel():
             a, b = a.detach().double(), b.detach().double()
             errors.append(float((a - b).abs().max() / a.abs().max().clamp_min(torch.finfo(torch.float32).tiny)))
-    # `max` would pass over what is not a number.
+    # `max` would ignore what is not a number.
     return float(torch.tensor(errors, dtype=torch.float64).max())
 
 
@@ -90,7 +94,7 @@ def in_eval_mode(model: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """torch's threads inside, which are those of the process; afterwards what they were."""
+    """Sets the threads of torch, which has one number per process, and restores them. ``None`` sets nothing."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)

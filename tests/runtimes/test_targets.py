@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +16,16 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 import kswap
+from kswap.benchmarks.steps import chosen_targets
 from kswap.errors import DeployError
 from kswap.runtimes import onnx_graph as graphs
+from kswap.runtimes.formats import FORMATS
 from kswap.runtimes.onnx_graph import onnx_graph, operators_of, pool_means_
 from kswap.runtimes.targets import TARGETS, check_target, find_target, prepare
 
-HERE = [target for target in TARGETS if target != "cuda" or torch.cuda.is_available()]
+HERE = [target for target in TARGETS if target != "cuda"]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+EVERYWHERE = [*HERE, pytest.param("cuda", marks=[pytest.mark.cuda, needs_cuda])]
 ON_ONNX = ("onnxruntime", "openvino")
 
 
@@ -55,7 +62,7 @@ def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("quick", [True, False])
-@pytest.mark.parametrize("target", HERE)
+@pytest.mark.parametrize("target", EVERYWHERE)
 def test_every_target_gives_the_outputs_of_pytorch(target: str, quick: bool) -> None:
     torch.manual_seed(0)
     model = Pooled().eval()
@@ -123,6 +130,55 @@ def test_threads_are_those_that_were_asked_for() -> None:
         ready.run()
     assert seen == [before + 2]
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_settings_of_the_process_come_back(target: str) -> None:
+    before = (torch.get_num_threads(), torch.backends.cudnn.benchmark)
+    with find_target(target).settings(before[0] + 1):
+        pass
+    assert (torch.get_num_threads(), torch.backends.cudnn.benchmark) == before
+    with pytest.raises(ValueError, match="on purpose"), find_target(target).settings(before[0] + 1):
+        raise ValueError("on purpose")
+    assert (torch.get_num_threads(), torch.backends.cudnn.benchmark) == before
+
+
+@pytest.mark.parametrize("target", EVERYWHERE)
+def test_preparing_leaves_the_settings_of_the_process(target: str) -> None:
+    before = (torch.get_num_threads(), torch.backends.cudnn.benchmark)
+    prepare(bottleneck(), (torch.zeros(1, 24, 4, 4),), target, threads=before[0] + 1, quick=True)
+    assert (torch.get_num_threads(), torch.backends.cudnn.benchmark) == before
+
+
+def test_cudnn_searches_for_kernels_while_cuda_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    with find_target("cuda").settings(None):
+        assert torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_the_registries_are_listed_without_torch() -> None:
+    code = (
+        "import sys; from kswap.runtimes.targets import TARGETS; from kswap.runtimes.formats import FORMATS;"
+        "print(*TARGETS, *FORMATS); assert not {'torch', 'onnx', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*TARGETS, *FORMATS]
+
+
+def test_a_new_target_needs_nothing_but_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What asks for targets finds it: checks, preparation, and the choice of the benchmark."""
+    twin = replace(find_target("eager"), name="twin", is_eager=False)
+    monkeypatch.setitem(TARGETS, "twin", twin)
+    assert check_target("twin") is twin
+    x = torch.randn(1, 24, 4, 4)
+    model = bottleneck()
+    with torch.no_grad():
+        assert_same(prepare(model, (x,), "twin").outputs(), [model(x)])
+    assert "twin" in chosen_targets(["all"], torch.device("cpu"))
+    monkeypatch.setitem(TARGETS, "twin", replace(twin, obstacle=lambda: "the twin is away"))
+    with pytest.raises(DeployError, match="the twin is away"):
+        prepare(model, (x,), "twin")
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
