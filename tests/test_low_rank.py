@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import nn
 
 import kswap
+from kswap.benchmarks.markdown import render_markdown
 from kswap.errors import PlanError, RuleError
 from kswap.nn import LowRankBlock
 from kswap.planner import BlockSettings, plan_block, plan_layer
@@ -22,6 +23,7 @@ from kswap.report.diff import diff_reports
 from kswap.report.renderers import render
 from kswap.report.report import report_of
 from kswap.rules import load_rules
+from kswap.runtimes.export import export_model
 
 NAME = "test_efficientnet"
 SIZE = (64, 64)
@@ -137,6 +139,20 @@ def test_optimised_for_inference_and_training(conversion: kswap.Conversion) -> N
     with torch.no_grad():
         torch.testing.assert_close(quick(x), conversion.model.eval()(x), rtol=1e-4, atol=1e-6)
     assert not any(isinstance(module, LowRankBlock) for module in quick.modules())
+
+
+def test_exported_and_read_back(conversion: kswap.Conversion, tmp_path: Path) -> None:
+    exported = export_model(conversion.model, torch.randn(1, 3, *SIZE), "onnx", tmp_path / "m.onnx")
+    assert exported.error < 1e-4
+    assert (tmp_path / "m.onnx").is_file()
+
+
+def test_benchmarked_beside_its_original() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64), nn.Conv2d(64, 9, 3))
+    found = kswap.bench(model, kind="low-rank", input_size=(8, 8), rounds=1, memory=False, autotune=False)
+    assert {row.kind for row in found.rows} == {"low-rank"}
+    assert found.rows[0].params.converted < found.rows[0].params.original
+    assert "16 low-rank" in render_markdown(found)
 
 
 def test_mixed_with_grouped_blocks_by_rule(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def _row_of(
         model=report.model,
         ch=report.ch,
         scheme=report.scheme,
+        kind=report.kind,
         input_size=report.input_size,
         batch=step.batch,
         target=step.target,

@@ -26,7 +26,7 @@ def _cells(row: Row, has_memory: bool) -> tuple[str, ...]:
     verdict = row.comparison.verdict
     cells = (
         prose(row.model),
-        str(row.ch),
+        str(row.ch) if row.kind == "grouped" else f"{row.ch} {row.kind}",
         row.setting,
         str(row.batch),
         f"**{ratio(row.comparison)}**",

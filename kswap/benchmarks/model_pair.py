@@ -22,8 +22,8 @@ from kswap.sources.builders import build
 class BenchmarkedModel:
     """What is compared: a model by name, a saved directory, or a module; and how it is rewritten.
 
-    ``ch``, ``scheme``, ``num_classes`` and ``input_size`` are for models by name (and ``ch``, ``scheme`` and
-    ``input_size`` for modules); a directory is taken as it was saved.
+    ``ch``, ``scheme``, ``kind``, ``num_classes`` and ``input_size`` are for models by name (and all but
+    ``num_classes`` for modules); a directory is taken as it was saved.
     """
 
     model: str | nn.Module
@@ -32,6 +32,7 @@ class BenchmarkedModel:
     num_classes: int | None = None
     input_size: tuple[int, ...] | None = None
     trust_source: bool = False
+    kind: str = "grouped"
 
     @property
     def is_saved(self) -> bool:
@@ -43,7 +44,15 @@ class BenchmarkedModel:
         found = []
         for model in request.models:
             for ch in request.ch:
-                one = cls(model, ch, request.scheme, request.num_classes, request.input_size, request.trust_source)
+                one = cls(
+                    model,
+                    ch,
+                    request.scheme,
+                    request.num_classes,
+                    request.input_size,
+                    request.trust_source,
+                    request.kind,
+                )
                 found.append(one)
                 if one.is_saved:
                     break
@@ -87,6 +96,7 @@ def _converted(benchmarked: BenchmarkedModel) -> ModelPair:
         device="cpu",
         seed=0,
         input_size=benchmarked.input_size,
+        kind=benchmarked.kind,
         **kwargs,  # type: ignore[arg-type]
     )
     return ModelPair(original, conversion.model, conversion.report)

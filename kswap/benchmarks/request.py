@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kswap.errors import DeployError
+from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.schemes import SCHEMES
 from kswap.runtimes.targets import TARGETS
 
@@ -48,6 +49,7 @@ class BenchmarkRequest:
         models: Names, saved directories or modules; one, or several.
         ch: Channels per group; one number, or several. A saved directory has its own.
         scheme: How groups are chosen.
+        kind: The kind of block, for models by name and modules.
         num_classes: Classes of the classifier, for models by name.
         input_size: ``(height, width)`` or ``(channels, height, width)``; else the model's own.
         batches: Samples per pass; one number, or several.
@@ -70,6 +72,7 @@ class BenchmarkRequest:
     models: tuple[Any, ...]
     ch: tuple[int, ...] = _option((16,), "--ch", "Channels per group.", metavar="N...", default_text="16")
     scheme: str = _option("v2", "--scheme", "How groups are chosen.", choices=tuple(SCHEMES))
+    kind: str = _option("grouped", "--kind", "What replaces a convolution.", choices=tuple(BLOCK_KINDS))
     num_classes: int | None = _option(None, "--num-classes", "Classes of the classifier.", least=0)
     input_size: tuple[int, ...] | None = _option(
         None, "--input-size", "224, 224,320 or 3,224,320; else the model's own.", metavar="SIZE"

@@ -76,6 +76,7 @@ class Row(TimeComparison):
     weights_bytes: Sizes
     memory_bytes: Memory = field(default_factory=lambda: Memory())
     slice: int | None = None
+    kind: str = "grouped"
 
     def __post_init__(self) -> None:
         super().__post_init__()
