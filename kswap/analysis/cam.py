@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kswap.analysis.head import gradient_head, pooled_head
-from kswap.analysis.loaded_model import LoadedModel, evaluating, load_model, probabilities
+from kswap.analysis.loaded_model import LoadedModel, load_model, probabilities
 from kswap.data.decoding import read_picture
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError, ModelError, nearest
+from kswap.graph.modes import evaluating
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion

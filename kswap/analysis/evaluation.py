@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from kswap.analysis.loaded_model import LoadedModel, evaluating, load_model, logits_of, probabilities
+from kswap.analysis.loaded_model import LoadedModel, load_model, logits_of, probabilities
 from kswap.analysis.untrained import untrained_reason
 from kswap.data.images import ImageSet
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError
+from kswap.graph.modes import evaluating
 from kswap.isolation import isolated_children
 from kswap.progress import ProgressBar, progress_bar
 

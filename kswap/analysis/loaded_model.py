@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,18 +123,6 @@ def _moved(module: nn.Module, device: torch.device) -> nn.Module:
     """The module itself if it is on ``device`` already, else a copy there: the caller's module is not moved."""
     places = {parameter.device for parameter in module.parameters()}
     return module if places <= {device} else copy.deepcopy(module).to(device)
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every single module is in the mode that it was in, a frozen norm too."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def logits_of(output: Any) -> Tensor:

@@ -13,6 +13,7 @@ from kswap.conversion import convert
 from kswap.errors import DeployError
 from kswap.graph.clone import full_clone
 from kswap.graph.edits import apply_edits_
+from kswap.graph.random_state import preserved_random_state
 from kswap.loading import load, original_model
 from kswap.report.report import Report
 from kswap.sources.builders import build
@@ -86,8 +87,7 @@ def _converted(benchmarked: BenchmarkedModel) -> ModelPair:
     if isinstance(benchmarked.model, nn.Module):
         original = full_clone(benchmarked.model).cpu()
     else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with preserved_random_state(0):
             _, original = original_model(benchmarked.model, kwargs)
     conversion = convert(
         benchmarked.model if isinstance(benchmarked.model, str) else original,

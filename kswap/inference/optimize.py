@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kswap.errors import DeployError
 from kswap.graph.clone import full_clone, is_on_meta
 from kswap.graph.observe import observe
+from kswap.graph.random_state import preserved_random_state
 from kswap.inference.agreement import checked_error, run
 from kswap.inference.block_tuning import Watcher
 from kswap.inference.model_tuning import TunedModel, tune_model
@@ -71,7 +72,7 @@ def optimize_for_inference(
         raise DeployError("a model on the meta device has no weights to optimise: build it with weights")
     base = full_clone(model).eval().requires_grad_(False)
     inputs = _inputs(base, example_input)
-    with torch.random.fork_rng(devices=[]):  # new layers draw weights, which are then overwritten
+    with preserved_random_state():  # new layers draw weights, which are then overwritten
         wanted = run(base, inputs)
         folded = FoldedModel.of(base)
         tuned = _tuned(folded, inputs, target, autotune, threads, implementations, watch)
