@@ -314,7 +314,7 @@ def test_language_models_convert(name: str, replaced: int) -> None:
 
 def test_the_conv1d_of_gpt2_is_kept_with_the_reason() -> None:
     config = hf.GPT2Config(vocab_size=100, n_embd=64, n_layer=1, n_head=4, bos_token_id=0, eos_token_id=0)
-    with pytest.raises(kswap.KswapError, match="Conv1D holds its weight the other way round"):
+    with pytest.raises(kswap.KswapError, match="Conv1D holds its weight transposed"):
         kswap.plan(hf.GPT2LMHeadModel(config), linear=True, example_input=IDS)
 
 

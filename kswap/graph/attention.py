@@ -9,7 +9,7 @@ from collections.abc import Iterator, Set
 import torch
 from torch import fx
 
-from kswap.graph.reachability import Flow
+from kswap.graph.reachability import Reachability
 
 aten = torch.ops.aten
 
@@ -33,7 +33,7 @@ def attention_roles(graph: fx.Graph, layers: Set[str], softmaxes: Set[str]) -> d
     ``softmaxes`` those of its softmax modules. An attention is the product of a softmax with the values, or
     torch's operator for the whole of it.
     """
-    flow = Flow(layers)
+    reachability = Reachability(layers)
     whole = [node for node in graph.nodes if node.target in _WHOLE]
     products_of = {
         node: tuple(_products(node, forward=True))
@@ -42,18 +42,18 @@ def attention_roles(graph: fx.Graph, layers: Set[str], softmaxes: Set[str]) -> d
     }
     products = [product for found in products_of.values() for product in found]
     weighed = [softmax for softmax, found in products_of.items() if found]
-    makers = {node for node in flow.before(*whole, *weighed, *products) if node.op != "placeholder"}
-    readers = set(flow.behind((*whole, *products), makers))
+    makers = {node for node in reachability.before(*whole, *weighed, *products) if node.op != "placeholder"}
+    readers = set(reachability.after((*whole, *products), makers))
     roles = dict.fromkeys((*readers, *makers), "attention")
     scores = [score for softmax in weighed for score in _products(softmax, forward=False)]
     for node in (*whole, *products, *scores):
-        parts = Counter(maker for source in node.args for maker in flow.ending(source))
+        parts = Counter(maker for source in node.args for maker in reachability.ending(source))
         roles |= {maker: "fused-qkv" for maker, count in parts.items() if count > 1}
     return {str(node.target): role for node, role in roles.items() if node.op == "call_module"}
 
 
 def _products(softmax: fx.Node, forward: bool) -> Iterator[fx.Node]:
-    """The matrix products next to a softmax: behind it those with the values, before it those of the scores."""
+    """The matrix products next to a softmax: after it those with the values, before it those of the scores."""
     front, seen = [softmax], {softmax}
     for _ in range(_SOFTMAX_DEPTH):
         following = [other for node in front for other in (node.users if forward else node.all_input_nodes)]

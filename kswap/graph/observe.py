@@ -56,7 +56,7 @@ class ModuleRecord:
 class Observation:
     """The result of one run in eval mode at batch 1 (or at the batch of the example that was given).
 
-    ``graph`` holds the run as it happened: modules without inner life as ``call_module`` nodes, all else as
+    ``graph`` holds the run as it happened: modules without children as ``call_module`` nodes, all else as
     the operators that ran. ``read_elsewhere`` names the modules whose parameters were read outside of
     their own call. ``outputs`` are the shapes of the output, in the structure of the output. ``real`` says that
     the run needed real numbers: shapes may then depend on weights (a detector's number of boxes).

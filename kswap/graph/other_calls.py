@@ -1,4 +1,4 @@
-"""The forward pass with one of its options the other way round: whether it reads a norm's or an activation's input."""
+"""The forward pass with one option inverted: whether it reads a norm's or an activation's input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_OPTIONS = 4
 
 
 def observed_options(model: nn.Module, call: Call) -> dict[str, Observation]:
-    """Runs like ``call`` with each true-or-false option of ``forward`` that it leaves at its default turned over.
+    """Runs like ``call`` with each true-or-false option of ``forward`` that it leaves at its default inverted.
 
     The keys say which. A run that fails tells nothing and is left out.
     """

@@ -18,8 +18,8 @@ _ADDITIONS = {aten.add, aten.add_}
 
 
 @dataclass(frozen=True)
-class Flow:
-    """Ways through a recorded run that end at layers with weights; ``layers`` are the names of its modules that
+class Reachability:
+    """Paths through a recorded run that end at layers with weights; ``layers`` are the names of its modules that
     mix channels."""
 
     layers: Set[str]
@@ -42,7 +42,7 @@ class Flow:
                 else:
                     front.append(source)
 
-    def behind(self, nodes: Iterable[fx.Node], makers: Set[fx.Node]) -> Iterator[fx.Node]:
+    def after(self, nodes: Iterable[fx.Node], makers: Set[fx.Node]) -> Iterator[fx.Node]:
         """The first layers on all ways from ``nodes``; a sum with more than what ``makers`` made ends a way."""
         front = list(nodes)
         seen = set(front)
@@ -57,7 +57,7 @@ class Flow:
                     front.append(user)
 
     def ending(self, source: Any) -> Iterator[fx.Node]:
-        """The layers behind one argument of an operator: the argument itself, or those before it."""
+        """The layers that feed one argument of an operator: the argument itself, or those before it."""
         if isinstance(source, fx.Node):
             yield from (source,) if self.ends(source) else self.before(source)
 

@@ -28,8 +28,8 @@ class TraceError(KswapError):
 
 
 class TrainingMode(nn.Module):
-    """Gives the ``training`` flag of a layer of the graph, so that the graph follows ``.train()`` and
-    ``.eval()``, be they called on the graph or on the model that shares the layer."""
+    """Returns the ``training`` flag of a layer of the graph, so that the graph follows ``.train()`` and
+    ``.eval()``, called on the graph or on the model that shares the layer."""
 
     layer: nn.Module
 

@@ -43,7 +43,7 @@ def _same_padded() -> tuple[type[nn.Conv2d], ...]:
 
 
 def _is_transposed_linear(module: nn.Module) -> bool:
-    """Whether ``module`` is the Conv1D of GPT-2: a linear layer with its weight the other way round."""
+    """Whether ``module`` is the Conv1D of GPT-2: a linear layer with its weight transposed."""
     return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"
 
 
@@ -108,7 +108,7 @@ def why_not_replaced(module: nn.Module, in_shape: tuple[int, ...] | None = None)
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
         return "it carries hooks that a replacement would lose"
     if _is_transposed_linear(module):
-        return f"{kind.__name__} holds its weight the other way round, and is not a Linear"
+        return f"{kind.__name__} holds its weight transposed, and is not a Linear"
     padding = getattr(module, "padding", "valid")
     if padding not in ("same", "valid") and any(padding):
         return f"padded by {padding}: a pointwise convolution has no border"
