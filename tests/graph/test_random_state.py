@@ -49,6 +49,7 @@ def test_it_comes_back_after_an_error() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_generators_of_gpus_come_back_as_well() -> None:
     torch.rand(1, device="cuda")
