@@ -140,6 +140,19 @@ def test_weights_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
+@pytest.mark.parametrize("to", ["torch-export", "onnx"])
+def test_an_export_that_cannot_be_written_is_one_line(tmp_path: Path, to: str) -> None:
+    """torch's own writer ends the process when the disk is full."""
+    out = tmp_path / f"m{'.pt2' if to == 'torch-export' else '.onnx'}"
+    command = [sys.executable, "-c", LIMITED, "export", str(SAVED), "--to", to, "--out", str(out), "--as-is"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("size", ["٣٢", "9" * 5000, "100000", "0", "-3", "3,99999,99999", "1,2,3,4", "²"])
 def test_sizes_that_are_none(size: str) -> None:
     assert "--input-size" in refusal("plan", "test_efficientnet", f"--input-size={size}")
