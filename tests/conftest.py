@@ -1,11 +1,22 @@
-"""A folder and a zip of pictures."""
+"""What all tests share: threads, signals, and a folder and a zip of pictures."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: several workers, and the processes that tests start, use one thread each.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from pictures_fixture import CLASSES, noise, zipped
+
+# A shell ignores Ctrl-C for what it runs in the background, and processes that tests start would inherit that.
+with contextlib.suppress(ValueError):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
