@@ -18,7 +18,7 @@ FLOORS = (
     {"version"},
     {"errors"},
     {"codec", "files"},
-    {"timing", "progress", "malloc", "isolation"},
+    {"timing", "progress", "malloc", "isolation", "packages"},
     {"planner"},
     {"rules", "report"},
     {"nn"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 
 from kswap.malloc import KEEPING, has_glibc
+from kswap.packages import installed_versions
 from kswap.version import __version__
 
 _PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "openvino")
@@ -48,7 +48,7 @@ class Machine:
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
             kswap=__version__,
-            versions=_versions(),
+            versions={name: version for name, version in installed_versions(_PACKAGES).items() if version},
             malloc={key: os.environ[key] for key in KEEPING if key in os.environ} if has_glibc() else {},
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
@@ -86,13 +86,3 @@ def _cpu() -> str:
         name = next((value.strip() for key, _, value in lines if key.strip() == "model name"), name)
     capability = torch.backends.cpu.get_cpu_capability()
     return name if capability in ("", "DEFAULT", "NO AVX") else f"{name} ({capability})"
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING
 from kswap.errors import SavedError, excerpt, wording
 from kswap.files import read_json, write_text
 from kswap.graph.call import Call
+from kswap.packages import installed_versions
 from kswap.planner.plan import Plan
 from kswap.report.renderers import saved_files, text_of
 from kswap.report.report import Report
 from kswap.saved.files import PLAN, REPORT, WEIGHTS, inside, is_ours
-from kswap.saved.manifest import MANIFEST_FORMAT, Manifest, check_is_saved, installed_versions, write_manifest
+from kswap.saved.manifest import MANIFEST_FORMAT, Manifest, check_is_saved, write_manifest
 from kswap.saved.replacing import fresh_directory
 from kswap.sources.source import Source
 from kswap.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
+
+# The packages that build a model.
+_PACKAGES = ("torch", "timm", "torchvision")
 
 
 def save(
@@ -64,7 +68,7 @@ def save(
             manifest = Manifest(
                 format=MANIFEST_FORMAT,
                 kswap=__version__,
-                versions=installed_versions(),
+                versions=installed_versions(_PACKAGES),
                 source=source,
                 base_hash=base_hash,
                 weights_sha256=hash_of(fresh / WEIGHTS),

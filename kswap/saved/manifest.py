@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from kswap.sources.source import Source
 from kswap.version import __version__
 
 MANIFEST_FORMAT: Literal[1] = 1
-_PACKAGES = ("torch", "timm", "torchvision")
 
 # The types that weights of a model can be trained in. A model of another type is loaded in float32.
 FloatType = Literal["float64", "float32", "float16", "bfloat16"]
@@ -64,17 +62,6 @@ class Manifest:
     def versions_text(self) -> str:
         known = [f"{name} {version}" for name, version in self.versions.items() if version]
         return excerpt(", ".join(known) or "unknown versions", 120)
-
-
-def installed_versions() -> dict[str, str | None]:
-    """The versions of the packages that build a model; ``None`` for one that is not installed."""
-    found: dict[str, str | None] = dict.fromkeys(_PACKAGES)
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
