@@ -157,7 +157,7 @@ def _reaches(output: Tensor, start: Tensor, without: Tensor) -> bool:
 
 
 def _run(model: nn.Module, leaf: Tensor, probe: tuple[int, Tensor] | None = None) -> tuple[_Watcher, Tensor]:
-    """One forward pass on ``leaf``, ``(1, C, H, W)``; gives the logits ``(classes)``, before a final softmax."""
+    """One forward pass on ``leaf``, ``(1, C, H, W)``; returns the logits ``(classes)``, before a final softmax."""
     picture = leaf.clone()  # the model may work on its input in place
     watcher = _Watcher(picture, probe)
     with torch.set_grad_enabled(probe is None), watcher:

@@ -26,7 +26,7 @@ def observed_options(model: nn.Module, call: Call) -> dict[str, Observation]:
     for name, value in _options(model, call):
         try:
             found[f"{name}={value}"] = observe(model, replace(call, kwargs={**call.kwargs, name: value}))
-        except Exception:  # an option that needs more than this call gives
+        except Exception:  # an option that needs more than this call passes
             continue
     return found
 

@@ -107,7 +107,7 @@ def _call(build: Callable[[], Any], title: str, pretrained: bool) -> nn.Module:
             raise ModelError(f"{title} has no pretrained weights: leave out --pretrained, or choose a tag") from error
         raise ModelError(f"{title} cannot be built: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"{title} gave a {type(model).__name__}, not a torch.nn.Module")
+        raise ModelError(f"{title} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 

@@ -109,5 +109,5 @@ def parse_source(name: str, kwargs: Mapping[str, Any] | None = None) -> Source:
             raise ModelError(f"'{name}' names no factory: write package.module:factory or file.py:factory")
         return Source("import", name, kwargs)
     if name.endswith(".py"):
-        raise ModelError(f"'{name}' names no factory: write {name}:factory, where factory() gives the model")
+        raise ModelError(f"'{name}' names no factory: write {name}:factory, where factory() returns the model")
     return Source("timm", name, kwargs)

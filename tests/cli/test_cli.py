@@ -211,7 +211,7 @@ MISTAKES = {
     "unwritable directory": (["convert", SMALL, "--out", "/proc/kswap"], "cannot be written"),
     "a module without factory": (["plan", "os:nothing"], "no factory 'nothing'"),
     "a file that is none": (["plan", "none.py:net"], "there is no file none.py"),
-    "a factory of something else": (["plan", "os:getcwd"], "gave a str"),
+    "a factory of something else": (["plan", "os:getcwd"], "returned a str"),
     "an unknown builder argument": (["plan", SMALL, "--model-kwarg", "evil=1"], "cannot be built"),
     "a builder argument that is none": (["plan", SMALL, "--model-kwarg", "evil"], "KEY=VALUE"),
     "no directory to report": (["report", "nowhere"], "there is no directory nowhere"),
