@@ -20,7 +20,7 @@ from kswap.graph.observe import Observation, is_shape, observe, real_clone
 from kswap.graph.other_calls import observed_options, without_read_norms
 from kswap.graph.splice import splice_
 from kswap.graph.tracer import Trace, trace
-from kswap.graph.verify import check_run, holds_unregistered_modules
+from kswap.graph.verify import called_in_training, check_run, holds_unregistered_modules
 from kswap.nn.pointwise import kind_of
 from kswap.planner.edits import Edit, describe
 from kswap.planner.kinds import check_kind, plan_block
@@ -215,7 +215,10 @@ def _without_bypassed(model: nn.Module, made: Plan, call: Call, run: Run) -> Pla
     device = "cpu" if run.observation.real else "meta"
     if clone is None:
         return made
-    _, wrong = check_run(clone, splice_(clone, made), call.to(device))
+    moved = call.to(device)
+    replacements = splice_(clone, made)
+    _, wrong = check_run(clone, replacements, moved)
+    wrong = wrong or called_in_training(clone, replacements, moved)
     return _without_bypassed(model, without(made, wrong), call, run) if wrong else made
 
 

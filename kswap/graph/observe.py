@@ -170,6 +170,10 @@ class _Recorder:
     producers: dict[int, fx.Node] = field(default_factory=dict)
     alive: list[Any] = field(default_factory=list)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Recorder:
+        """A forward pass may copy a module, and with it the hooks that are bound to this recorder."""
+        return self
+
     @property
     def inside_whole(self) -> bool:
         return any(whole for _, _, whole in self.stack)

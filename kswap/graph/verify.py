@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -73,6 +73,22 @@ def check_run(model: nn.Module, replacements: Sequence[Replacement], call: Call)
         elif not ran(done.block):
             wrong[done.name] = f"its block would not run: {_ADVICE}"
     return result, wrong
+
+
+def called_in_training(model: nn.Module, replacements: Sequence[Replacement], call: Call) -> dict[str, str]:
+    """Sites of a converted ``model`` whose replaced modules still run in training mode, with the reason.
+
+    Changes the running statistics of ``model``, which is a trial copy; one that does not run so has no such site.
+    """
+    gone = dict.fromkeys(module for done in replacements for module in done.gone)
+    with torch.no_grad(), _counting(gone) as calls, suppress(Exception):
+        call.on(model.train())
+    return {
+        done.name: f"{name} would still run in training mode after the surgery: {_ADVICE}"
+        for done in replacements
+        for name, module in done.gone_by_name.items()
+        if calls[module]
+    }
 
 
 def _refusing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 
@@ -105,6 +106,39 @@ def test_a_layer_that_is_called_past_the_registered_one_is_kept(kind: type[Net],
     again = kswap.load(conversion.save(tmp_path / "m"), model=kind())
     with torch.no_grad():
         assert torch.equal(again.model(X), converted.eval()(X))
+
+
+class ListedInTraining(Net):
+    """Called past its registered name in training mode only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [self.c1]
+
+    def first(self, x: Tensor) -> Tensor:
+        c1 = self.layers[0] if self.training else self.c1
+        return self.act1(self.bn1(c1(x)))
+
+
+def test_a_call_in_training_mode_is_seen_too() -> None:
+    conversion = kswap.convert(ListedInTraining(), ch=16, input_size=(8, 8))
+    assert [site.name for site in conversion.plan.replaced] == ["c2"]
+    assert "in training mode" in conversion.plan["c1"].reason
+
+
+class Copying(Net):
+    """Copies a module of its own in the forward pass, as a teacher for example."""
+
+    def first(self, x: Tensor) -> Tensor:
+        teacher = copy.deepcopy(self.bn1)
+        x = self.c1(x)
+        return self.act1(self.bn1(x)) + teacher(x)
+
+
+def test_a_forward_pass_that_copies_a_module() -> None:
+    conversion = kswap.convert(Copying(), ch=16, input_size=(8, 8))
+    with torch.no_grad():
+        assert conversion.model.eval()(X).shape == (2, 5, 6, 6)
 
 
 def blocks(model: nn.Module) -> list[PointwiseBlock]:
