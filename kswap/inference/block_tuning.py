@@ -89,7 +89,7 @@ def _quickest(
     threads: int | None,
     in_context: bool,
 ) -> tuple[ImplementationId, Seconds]:
-    tried = candidates.shortlist(target, find_target(target).most_forms)
+    tried = candidates.shortlist(target, find_target(target).most_implementations)
     if len(tried) == 1:
         return tried[0].id, {}
     example = torch.randn(shape).to(block.weight)

@@ -2,7 +2,7 @@
 
 - :data:`TARGETS` holds every :class:`Target` by name, and ``tuple(TARGETS)`` are the choices of the command line.
 - :func:`find_target` returns the target of a name; :func:`check_target` also checks that it can run here.
-- What tuning and timing ask a target: ``device``, ``is_eager``, ``fuses_across_layers``, ``most_forms``,
+- What tuning and timing ask a target: ``device``, ``is_eager``, ``fuses_across_layers``, ``most_implementations``,
   ``tries_estimate``. Nothing else compares names of targets.
 - :func:`prepare` returns a forward pass that is ready to run. Passes are timed inside ``target.settings(threads)``,
   which restores what it sets for the process (torch's threads, cuDNN's search)::

@@ -67,5 +67,7 @@ def _with_own_code(model: nn.Module) -> FunctionType:
     return FunctionType(call.__code__.replace(), call.__globals__, "call", None, call.__closure__)
 
 
-# Compiling one form takes seconds, so few are tried.
-TARGET = Target("inductor", "cpu", _prepare, _settings, obstacle=_obstacle, most_forms=3, tries_estimate=False)
+# Compiling one implementation takes seconds, so few are tried.
+TARGET = Target(
+    "inductor", "cpu", _prepare, _settings, obstacle=_obstacle, most_implementations=3, tries_estimate=False
+)

@@ -43,9 +43,9 @@ class Target:
         obstacle: Returns why the target cannot run here, or ``None``. Packages are checked before.
         is_eager: Operators run one by one, as in PyTorch itself: a model can be trained there, and run unoptimised.
         fuses_across_layers: The runtime fuses operators and chooses memory layouts beyond a single layer, and prepares
-            quickly: forms of a block are also timed between neighbours, and mixed.
-        most_forms: How many forms of a block are timed at most.
-        tries_estimate: Whether the whole model is also timed with the estimated forms.
+            quickly: implementations of a block are also timed between neighbours, and mixed.
+        most_implementations: How many implementations of a block are timed at most.
+        tries_estimate: Whether the whole model is also timed with the estimated implementations.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Target:
     obstacle: Callable[[], str | None] = _no_obstacle
     is_eager: bool = False
     fuses_across_layers: bool = False
-    most_forms: int = 8
+    most_implementations: int = 8
     tries_estimate: bool = True
 
     def check_packages(self) -> None:
