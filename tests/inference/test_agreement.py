@@ -66,11 +66,11 @@ class Random(nn.Module):
         return self.body(x) * (1 + 0.01 * torch.randn(1))
 
 
-@pytest.mark.parametrize("model", [WithAutocast(), IllConditioned()], ids=lambda model: type(model).__name__)
-def test_rounding_is_accepted(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
+@pytest.mark.parametrize("kind", [WithAutocast, IllConditioned])
+def test_rounding_is_accepted(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
     x = torch.randn(1, 3, 8, 8)
-    converted = kswap.convert(model, ch=16, example_input=x, seed=0).model.eval()
+    converted = kswap.convert(kind(), ch=16, example_input=x, seed=0).model.eval()
     for module in converted.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
