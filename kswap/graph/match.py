@@ -20,11 +20,6 @@ from kswap.nn.pointwise import (
 from kswap.planner.sites import CONVOLUTIONS, AbsorbedLayer, Site
 
 
-def is_pointwise(module: nn.Module) -> bool:
-    """Whether ``module`` is a dense 1x1 convolution on a map."""
-    return kind_of(module) == "conv"
-
-
 def declared_classifiers(model: nn.Module) -> frozenset[str] | None:
     """Names of the classifier modules that a timm model declares, or ``None`` for other models."""
     getter = getattr(model, "get_classifier", None)

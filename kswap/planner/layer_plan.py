@@ -65,7 +65,7 @@ class LayerPlan(BlockPlan):
     @property
     def weights(self) -> int:
         """Weights of the convolutions, without biases; the dense count when the convolution is kept."""
-        return _weights_of(self.layouts) if self.replaces else self.dense_weights
+        return sum(layout.weights for layout in self.layouts) if self.replaces else self.dense_weights
 
     @property
     def biases(self) -> int:
@@ -127,10 +127,6 @@ class LayerPlan(BlockPlan):
             )
         except PlanError as error:
             raise PlanError(f"{what}: {error}") from error
-
-
-def _weights_of(layouts: tuple[GroupedLayout, ...]) -> int:
-    return sum(layout.weights for layout in layouts)
 
 
 def _layout(data: Any, in_channels: int, out_channels: int) -> GroupedLayout | None:
