@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from kswap.errors import PlanError
+from kswap.errors import PlanError, excerpt
 from kswap.graph.observe import Observation
 from kswap.nn.norms_and_activations import ACTIVATION_CLASSES, is_activation
 from kswap.planner.edits import ACTIVATION, STRIDE, Edit
@@ -99,7 +99,7 @@ def apply_edits_(model: nn.Module, edits: tuple[Edit, ...]) -> None:
         try:
             module = model.get_submodule(edit.module)
         except AttributeError:
-            raise PlanError(f"the plan does not fit this model: it has no module '{edit.module}'") from None
+            raise PlanError(f"the plan does not fit this model: it has no module '{excerpt(edit.module)}'") from None
         if edit.set == STRIDE and hasattr(module, "stride"):
             model.set_submodule(edit.module, _unstrided(module))
         elif edit.set == ACTIVATION and is_activation(module):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from kswap.errors import PlanError
+from kswap.errors import PlanError, excerpt
 from kswap.graph.modes import copy_modes_
 from kswap.graph.replace import replace_modules_
 from kswap.nn import Absorbed, PointwiseBlock, build_block
@@ -23,7 +23,7 @@ def _find(model: nn.Module, name: str, fits: Callable[[nn.Module], bool], what: 
     try:
         module = model.get_submodule(name)
     except AttributeError:
-        raise PlanError(f"the plan does not fit this model: it has no module '{name}'") from None
+        raise PlanError(f"the plan does not fit this model: it has no module '{excerpt(name)}'") from None
     if not fits(module):
         raise PlanError(f"the plan does not fit this model: '{name}' is a {type(module).__name__}, not {what}")
     return module

@@ -237,5 +237,5 @@ def _set_drop(model: nn.Module, name: str, kind: str, rate: float) -> None:
     try:
         model.get_submodule(name)
     except AttributeError:
-        raise ModelError(f"the model has no module '{name}' to be a {kind}") from None
+        raise ModelError(f"the model has no module '{excerpt(name)}' to be a {kind}") from None
     model.set_submodule(name, made)
