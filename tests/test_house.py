@@ -28,7 +28,8 @@ FLOORS = (
     {"runtimes"},
     {"saved", "data", "model_table"},
     {"planning"},
-    {"surgery"},
+    {"surgery", "projection"},
+    {"budgets"},
     {"converted"},
     {"loading"},
     {"conversion"},
@@ -36,9 +37,10 @@ FLOORS = (
     {"inference"},
     {"training"},
     {"benchmarks"},
+    {"transfer"},
     {"papers"},
     {"keras"},
-    {"coverage"},
+    {"coverage", "studies"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,1 @@
+"""Studies: what the method costs and what it beats, measured by one command each."""
