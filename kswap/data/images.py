@@ -75,7 +75,12 @@ class ImageSet(Dataset[tuple[Any, int]]):
         return f"{self.path}/{self.names[number]}"
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Whether a file is taken for a picture: by its suffix, and not hidden.
+
+    >>> is_picture("cat/1.JPG"), is_picture("cat/.1.jpg"), is_picture("cat/notes.txt")
+    (True, False, False)
+    """
     parts = PurePosixPath(name).parts
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
@@ -83,7 +88,7 @@ def _is_picture(name: str) -> bool:
 
 def _pictures(store: Store) -> dict[tuple[str, ...], str]:
     """The names of all pictures in order, by their parts: (split, class, file) or (class, file)."""
-    names = sorted(name for name in store.names() if _is_picture(name))
+    names = sorted(name for name in store.names() if is_picture(name))
     if not names:
         raise DataError(f"{store.path} has no pictures ({', '.join(sorted(SUFFIXES))})")
     by_parts = [PurePosixPath(name).parts for name in names]

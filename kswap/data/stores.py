@@ -26,14 +26,17 @@ class Store(Protocol):
     def read(self, name: str) -> bytes: ...
 
 
-def open_store(path: Path) -> Store:
-    """The store at ``path``. Raises :class:`DataError` for anything but a folder or a zip file."""
+def open_store(path: Path, content: str = LAYOUT) -> Store:
+    """The store at ``path``; ``content`` is what it should hold, for messages.
+
+    Raises :class:`DataError` for anything but a folder or a zip file.
+    """
     if path.is_dir():
         return FolderStore(path)
     if not path.exists():
         raise DataError(f"there is no folder or zip file {path}")
     if not path.is_file() or not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is neither a folder nor a whole zip file: pass one of {LAYOUT}")
+        raise DataError(f"{path} is neither a folder nor a whole zip file: pass one of {content}")
     return ZipStore(path)
 
 
