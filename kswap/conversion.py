@@ -19,6 +19,8 @@ from kswap.loading import original_model
 from kswap.planner.plan import Plan
 from kswap.planner.sites import LAYER_KINDS
 from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
+from kswap.projection.calibration import IMAGES, CalibrationData, calibration_of, check_calibration
+from kswap.projection.project import project_
 from kswap.report.report import report_of
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
@@ -40,6 +42,8 @@ def plan(
     linear: bool = False,
     kind: str = "grouped",
     rank: int | None = None,
+    init: str | Initialiser = "fresh",
+    placement: str | None = None,
     **model_kwargs: Any,
 ) -> Plan:
     """What :func:`convert` would do to ``model``. Changes nothing, and allocates no weights for a name.
@@ -58,6 +62,10 @@ def plan(
         linear: replace Linear layers too (``match = ["conv", "linear"]`` in a rule file).
         kind: the kind of block, ``"grouped"`` or ``"low-rank"``; rules may change it.
         rank: channels in the middle of low-rank blocks; without it, about the weights of the grouped block.
+        init: where :func:`convert` will take the weights of the blocks from; decides the placement.
+        placement: ``"absorbed"`` (K and L each take in a copy of the norm and activation that follow, as in the
+            papers) or ``"linear"`` (norm and activation stay after the block); rules may change it. Without it, linear
+            for ``init="project"``, where a block stands for one linear map, and absorbed for all else.
         model_kwargs: arguments of the builder of a named model.
 
     Raises :class:`kswap.errors.KswapError` subclasses.
@@ -67,7 +75,8 @@ def plan(
     >>> len(plan.replaced), plan["conv_head"].short()
     (55, 'K 20x64')
     """
-    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank)
+    placement = placement or initialiser_of(init).placement
+    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement)
     with preserved_random_state():
         source, base = original_model(model, model_kwargs, meta=True)
         try:
@@ -113,6 +122,10 @@ def convert(
     kind: str = "grouped",
     rank: int | None = None,
     init: str | Initialiser = "fresh",
+    calibration: CalibrationData | None = None,
+    images: int = IMAGES,
+    placement: str | None = None,
+    progress: bool = True,
     **model_kwargs: Any,
 ) -> Conversion:
     """Replace the pointwise convolutions of ``model`` and leave the argument itself unchanged.
@@ -130,8 +143,13 @@ def convert(
         pretrained: load the published weights of a named model; all that the surgery does not touch keep them.
         optimizer: an optimizer of ``model``; it follows the surgery in place, and then holds the parameters of the
             converted model.
-        init: where the weights of the new blocks come from: ``"fresh"`` (Glorot, as in the papers) or a
+        init: where the weights of the new blocks come from: ``"fresh"`` (Glorot, as in the papers), ``"project"``
+            (fitted in closed form to the trained layers that they replace, for the data of ``calibration``), or a
             :class:`kswap.graph.initialisers.Initialiser`.
+        calibration: inputs of the model for ``init="project"``; labels are not needed. A path of pictures (a folder
+            or zip), a tensor of samples, or batches; see :class:`kswap.projection.calibration.Calibration`.
+        images: how many samples of ``calibration`` are used, where it is no tensor.
+        progress: draw a progress bar while blocks are fitted.
 
     Raises :class:`kswap.errors.KswapError` subclasses.
 
@@ -146,8 +164,10 @@ def convert(
         check_optimizer(optimizer, model)
     named = isinstance(model, str)
     target = choose_device(device if device is not None else ("auto" if named else None), model)
-    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank)
-    with preserved_random_state(drawn_seed() if seed is None else seed):
+    check_calibration(initialiser.name, initialiser.fits, calibration)
+    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement or initialiser.placement)
+    seed = drawn_seed() if seed is None else seed
+    with preserved_random_state(seed):
         source, original = original_model(model, model_kwargs, pretrained=pretrained)
         converted = original if named else full_clone(original)
         base_hash = structure_hash(converted)
@@ -157,8 +177,14 @@ def convert(
         call = call_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
         run = run_of(converted, source.title, call, LAYER_KINDS if plan else settings.kinds)
         made = plan or plan_of(converted, source.title, settings, call, run, edits)
-        made = operate_(converted, made, initialiser, call, run.observation, replay=plan is not None)
-    converted.to(target)
+        trained = full_clone(converted) if initialiser.fits else None
+        made, replacements = operate_(converted, made, initialiser, call, run.observation, replay=plan is not None)
+        converted.to(target)
+        record = None
+        if trained is not None and calibration is not None:
+            samples = calibration_of(calibration, trained, call, images, seed)
+            calls = {name: record.calls for name, record in run.observation.records.items()}
+            made, record = project_(converted, trained.to(target), made, replacements, calls, samples, seed, progress)
     check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)

@@ -26,7 +26,7 @@ from kswap.planner.edits import Edit, describe
 from kswap.planner.kinds import check_kind, plan_block
 from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.plan import Counts, Plan
-from kswap.planner.site_plan import SitePlan, too_narrow
+from kswap.planner.site_plan import PLACEMENTS, SitePlan, too_narrow
 from kswap.planner.sites import CONVOLUTIONS, Site
 from kswap.rules import RuleSet, decide, load_rules, unused
 from kswap.zoo.paper_variants import paper_variant_notes
@@ -40,6 +40,11 @@ class PlanSettings:
 
     block: BlockSettings
     rules: RuleSet
+    placement: str = "absorbed"
+
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise PlanError(f"placement must be one of {', '.join(PLACEMENTS)}, not {self.placement!r:.40}")
 
     @classmethod
     def of(
@@ -50,6 +55,7 @@ class PlanSettings:
         linear: bool = False,
         kind: str = "grouped",
         rank: int | None = None,
+        placement: str = "absorbed",
     ) -> PlanSettings:
         """Checked settings; ``linear`` makes Linear layers sites as well, as ``match`` in the rules does.
 
@@ -63,7 +69,7 @@ class PlanSettings:
             raise PlanError("rank is for the kind low-rank: ask for that kind as well, or leave the rank out")
         if linear and "linear" not in loaded.kinds:
             loaded = replace(loaded, kinds=(*loaded.kinds, "linear"))
-        return cls(block, loaded)
+        return cls(block, loaded, placement)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -242,7 +248,7 @@ def _softmax_operations(outputs: Any) -> int:
 
 
 def _plan_site(site: Site, settings: PlanSettings) -> SitePlan:
-    decision = decide(settings.rules, site, settings.block)
+    decision = decide(settings.rules, site, settings.block, settings.placement)
     layer = plan_block(site.in_channels, site.out_channels, decision.block)
     placement = decision.placement if layer.absorbs else "linear"
     reason, action = layer.reason, "replace"

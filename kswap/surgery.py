@@ -24,8 +24,8 @@ _LINEAR = "placed linearly: the outputs of the model depend on which norms and a
 
 def operate_(
     model: nn.Module, planned: Plan, initialiser: Initialiser, call: Call, observation: Observation, replay: bool
-) -> Plan:
-    """Replace, initialise and check ``model`` in place; returns the plan that holds for it.
+) -> tuple[Plan, tuple[Replacement, ...]]:
+    """Replace, initialise and check ``model`` in place; returns the plan that holds for it, and what was replaced.
 
     Sites whose layer is called past the registered modules are kept. Where the outputs change because norms and
     activations were absorbed, the blocks are placed linearly. A plan that is a ``replay`` is not corrected:
@@ -36,7 +36,7 @@ def operate_(
         initialiser.initialise(done)
     wrong, found = _run(model, replacements, call, observation)
     if not wrong and found is None:
-        return planned
+        return planned, replacements
     absorbing = [site.name for site in planned.replaced if site.absorbs_norm or site.absorbs_activation]
     if wrong and replay:
         name, reason = next(iter(wrong.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ from kswap.report.condition import Condition, values_of
 
 if TYPE_CHECKING:
     from kswap.report.report import Report
+
+# Options that are arguments of kswap.plan and kswap.convert as they are; the model comes first.
+_PLANNING = ("model", "ch", "scheme", "kind", "rank", "rules", "skip_strides", "linear", "init", "placement")
 
 fail_if_option = click.option(
     "--fail-if",
@@ -54,6 +58,13 @@ def _show(report: Report, format_: str, failure: str | None) -> None:
 @model_options
 @input_option
 @click.option("--pretrained", is_flag=True, help="Start from published weights; what is not replaced keeps them.")
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Pictures for --init project: a folder or zip, labels not needed.",
+)
+@click.option("--images", type=click.IntRange(min=1), help="How many of the pictures to use.  [default: 512]")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where the model goes.")
 @click.option("--seed", type=int, help="Makes the fresh weights reproducible.")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Replay this plan (`kswap plan --save`).")
@@ -74,10 +85,13 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
     inputs = parse_inputs(options["inputs"], options["input_size"])
-    asked = {key: options[key] for key in ("model", "ch", "scheme", "kind", "rank", "rules", "skip_strides", "linear")}
+    asked = {key: options[key] for key in _PLANNING}
     common = asked | {"input_size": size} | arguments
-    conversion = None
-    with status(f"converting {options['model']}"):
+    images, conversion = options["images"], None
+    if images and options["calibrate"] is None:
+        raise click.UsageError("--images counts the pictures of --calibrate: give both", ctx)
+    drawn = options["init"] == "fresh"  # fits draw a bar of their own
+    with status(f"converting {options['model']}") if drawn else nullcontext():
         import kswap
         from kswap.report.report import report_of
         from kswap.saved.directory import check_writable, load_call
@@ -91,8 +105,9 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
         if options["dry_run"]:
             report = report_of(replay or kswap.plan(**common))
         else:
+            fitting = {"calibration": options["calibrate"]} | ({"images": images} if images else {})
             conversion = kswap.convert(
-                **common, plan=replay, device=device, seed=options["seed"], pretrained=options["pretrained"]
+                **common, **fitting, plan=replay, device=device, seed=options["seed"], pretrained=options["pretrained"]
             )
             report = conversion.report
     failure = _failure(condition, report)
@@ -132,13 +147,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
 
         made = kswap.plan(
             options["model"],
-            ch=options["ch"],
-            scheme=options["scheme"],
-            kind=options["kind"],
-            rank=options["rank"],
-            rules=options["rules"],
-            skip_strides=options["skip_strides"],
-            linear=options["linear"],
+            **{key: options[key] for key in _PLANNING[1:]},
             input_size=size,
             example_input=example_of(inputs),
             **arguments,

@@ -12,6 +12,7 @@ from kswap.errors import PlanError, excerpt
 from kswap.planner.input_size import check_input_size
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.schemes import SCHEMES
+from kswap.planner.site_plan import PLACEMENTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +38,10 @@ _OWN_ARGUMENTS = {
     "kind",
     "rank",
     "init",
+    "calibration",
+    "images",
+    "placement",
+    "progress",
 }
 
 scheme_option = click.option(
@@ -67,6 +72,18 @@ def model_options(command: Command) -> Command:
                 type=click.IntRange(min=1),
                 metavar="N",
                 help="Rank of low-rank blocks; without it, about the weights of grouped blocks.",
+            ),
+            click.option(
+                "--init",
+                default="fresh",
+                show_default=True,
+                metavar="fresh|project",
+                help="Weights of the blocks: drawn, or fitted to the trained layers.",
+            ),
+            click.option(
+                "--placement",
+                type=click.Choice(PLACEMENTS),
+                help="Norm and activation inside the block, or after it; else as --init needs it.",
             ),
             click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier."),
             click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),

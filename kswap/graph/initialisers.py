@@ -17,6 +17,9 @@ from kswap.graph.splice import Replacement
 class Initialiser:
     """A way to set the weights of a block: ``name`` is for the reader, ``initialise`` works in place.
 
+    With ``fits`` true, the blocks are then fitted to the trained network on calibration data, over the whole network
+    (:mod:`kswap.projection`).
+
     >>> from torch import nn
     >>> zeros = Initialiser("zeros", lambda done: [nn.init.zeros_(p) for p in done.block.parameters()] and None)
     >>> zeros.name
@@ -25,6 +28,12 @@ class Initialiser:
 
     name: str
     initialise: Callable[[Replacement], None]
+    fits: bool = False
+
+    @property
+    def placement(self) -> str:
+        """Where norms and activations go unless a rule says otherwise: a fitted block is one linear map."""
+        return "linear" if self.fits else "absorbed"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -40,7 +49,10 @@ def _fresh(done: Replacement) -> None:
 # Glorot for the layers of the block, zero biases, norms as constructed: that of the papers.
 FRESH = Initialiser("fresh", _fresh)
 
-INITIALISERS: dict[str, Initialiser] = {initialiser.name: initialiser for initialiser in (FRESH,)}
+# Derived from the trained layers that are replaced.
+PROJECT = Initialiser("project", _fresh, fits=True)
+
+INITIALISERS: dict[str, Initialiser] = {initialiser.name: initialiser for initialiser in (FRESH, PROJECT)}
 
 
 def initialiser_of(init: str | Initialiser) -> Initialiser:

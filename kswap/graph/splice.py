@@ -115,13 +115,18 @@ def splice_(model: nn.Module, plan: Plan) -> tuple[Replacement, ...]:
     is changed, when the plan does not fit.
     """
     replacements = tuple(_replacement(model, site_plan) for site_plan in plan.replaced)
+    put_(model, *replacements)
+    return replacements
+
+
+def put_(model: nn.Module, *replacements: Replacement) -> None:
+    """Replace, in place, what ``replacements`` say; :func:`undo_` puts it back."""
     new_of: dict[nn.Module, nn.Module] = {}
     for done in replacements:
         layer, *absorbed = done.gone
         new_of[layer] = done.block
         new_of |= {module: Absorbed(done.name) for module in absorbed}
     replace_modules_(model, new_of)
-    return replacements
 
 
 def undo_(model: nn.Module, replacements: Sequence[Replacement]) -> None:

@@ -72,7 +72,8 @@ def shift_statistics_(norm: nn.Module, mean: Tensor, var: Tensor, wanted_mean: T
     second moments.
     """
     running_mean, running_var = norm.running_mean, norm.running_var
-    assert isinstance(running_mean, Tensor) and isinstance(running_var, Tensor)
+    assert isinstance(running_mean, Tensor)
+    assert isinstance(running_var, Tensor)
     eps = float(getattr(norm, "eps", 0.0))
     scale = ((wanted_var + 1e-12) / (var + 1e-12)).sqrt().clamp(_LEAST_SCALE, _MOST_SCALE)
     old_mean, old_var = running_mean.double().cpu(), running_var.double().cpu()

@@ -58,6 +58,7 @@ class GraphWalk(Walk):
         most_kept: int = MOST_KEPT,
     ) -> None:
         self._roots = (converted, original)
+        self._device = _device_of(original)
         self._batches = batches
         self._traced = traced
         self._nodes = list(traced.graph.nodes)
@@ -85,7 +86,7 @@ class GraphWalk(Walk):
         """What the nodes before ``place`` return for one batch, as far as a node from there on reads it."""
         # Copies, since operators that work in place would change what is kept.
         if self._kept is None:
-            call = self._batches[number]
+            call = self._batches[number].to(self._device)
             values = tuple(_inputs(self._nodes, call.map(torch.clone)) for _ in self._roots)
         else:
             values = tuple(_copied(known) for known in self._kept[number])
@@ -135,12 +136,14 @@ class WholeWalk(Walk):
     ) -> None:
         """``calls`` says how often one forward pass calls a module, by its name."""
         self._roots = (converted, original)
+        self._device = _device_of(original)
         self._batches = batches
         self._calls = calls
 
     @torch.no_grad()
     def inputs_of(self, name: str) -> Iterator[Seen]:
-        for call in self._batches:
+        for number in range(len(self._batches)):
+            call = self._batches[number].to(self._device)
             seen = [_inputs_of(root, name, call.map(torch.clone), self._calls.get(name, 0)) for root in self._roots]
             yield from (Seen(*pair) for pair in zip(*seen, strict=False))
 
@@ -191,9 +194,10 @@ def walk_of(
     if any(calls.get(name, 0) != 1 for name in names):
         return whole
     try:
-        traced = graph_module(original, batches[0])
+        first = batches[0].to(_device_of(original))
+        traced = graph_module(original, first)
         along = GraphWalk(original, converted, batches, traced, most_kept)
-        same = _agree(lambda: along.output_of(batches[0].map(torch.clone)), lambda: batches[0].on(original))
+        same = _agree(lambda: along.output_of(first.map(torch.clone)), lambda: first.map(torch.clone).on(original))
     except KswapError:
         return whole
     known = {node.target for node in traced.graph.nodes if node.op == "call_module"}
@@ -211,6 +215,10 @@ def _agree(graph: Callable[[], Any], model: Callable[[], Any]) -> bool:
         return False
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if isinstance(a, Tensor) and isinstance(b, Tensor)]
     return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[int, tuple[fx.Node, ...]]:

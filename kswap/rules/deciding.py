@@ -32,8 +32,8 @@ class Decision:
     matched: tuple[int, ...]
 
 
-def decide(rules: RuleSet, site: Site, asked: BlockSettings) -> Decision:
-    """What ``rules`` say about ``site``; ``asked`` is from the caller, for what no rule and no head of a file sets.
+def decide(rules: RuleSet, site: Site, asked: BlockSettings, placement: str = "absorbed") -> Decision:
+    """What ``rules`` say about ``site``; ``asked`` and ``placement`` are for what no rule and no head of a file sets.
 
     The precedence is that of :mod:`kswap.rules`. A site that its structure keeps (``site.keep_reason``) stays kept; one
     that stays unless it is asked for (``site.opt_in_reason``) needs a rule that matches by name or role.
@@ -55,7 +55,7 @@ def decide(rules: RuleSet, site: Site, asked: BlockSettings) -> Decision:
     chosen: dict[str, Any] = {
         "keep": site.opt_in_reason is not None,
         **{name: getattr(asked, name) for name in _BLOCK_KEYS},
-        "placement": "absorbed",
+        "placement": placement,
         "activation": None,
     }
     chosen |= rules.defaults.to_json()
