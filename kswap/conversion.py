@@ -180,11 +180,10 @@ def convert(
         trained = full_clone(converted) if initialiser.fits else None
         made, replacements = operate_(converted, made, initialiser, call, run.observation, replay=plan is not None)
         converted.to(target)
-        record = None
         if trained is not None and calibration is not None:
             samples = calibration_of(calibration, trained, call, images, seed)
             calls = {name: record.calls for name, record in run.observation.records.items()}
-            made, record = project_(converted, trained.to(target), made, replacements, calls, samples, seed, progress)
+            made, _ = project_(converted, trained.to(target), made, replacements, calls, samples, seed, progress)
     check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)
