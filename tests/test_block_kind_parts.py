@@ -12,7 +12,13 @@ from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.kinds.kind import part_of_kind
 
 PACKAGE = Path(__file__).parents[1] / "kswap"
-PARTS = {"nn": "BLOCK", "inference": "candidates", "training": "trainable", "report": "EXPLANATION"}
+PARTS = {
+    "nn": "BLOCK",
+    "inference": "candidates",
+    "training": "trainable",
+    "report": "EXPLANATION",
+    "projection": "fit",
+}
 
 
 @pytest.mark.parametrize("kind", BLOCK_KINDS)

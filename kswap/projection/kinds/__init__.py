@@ -9,6 +9,9 @@ from kswap.planner.block_plan import BlockPlan
 from kswap.planner.kinds.kind import part_of_kind
 from kswap.projection.fit import Fit
 from kswap.projection.moments import Moments
+from kswap.projection.written import matrix_of
+
+__all__ = ["fit", "matrix_of", "write_"]
 
 
 def fit(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 0) -> Fit:

@@ -1,0 +1,155 @@
+"""Fits of single blocks to trained layers: never worse from step to step, exact where the form allows it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from kswap.nn import build_block
+from kswap.planner import BlockSettings, plan_block
+from kswap.planner.block_plan import BlockPlan
+from kswap.projection.kinds import fit, matrix_of, write_
+from kswap.projection.moments import Moments
+
+SEEDS = st.integers(0, 2**16)
+
+
+def drawn(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def inputs(channels: int, count: int, seed: int, rank: int | None = None) -> Tensor:
+    """Correlated inputs with means, of very different variances, as activations are."""
+    generator = drawn(seed)
+    mixing = torch.randn(rank or channels, channels, generator=generator).double()
+    mixing = mixing * torch.logspace(-1, 1, channels).double()[torch.randperm(channels, generator=generator)]
+    return torch.randn(count, rank or channels, generator=drawn(seed + 1)).double() @ mixing + mixing.mean(0)
+
+
+def trained(filters: int, channels: int, seed: int) -> Tensor:
+    return torch.randn(filters, channels, generator=drawn(seed + 2)).double() / channels**0.5
+
+
+def plan_of(channels: int, filters: int, ch: int = 4, **settings: object) -> BlockPlan:
+    return plan_block(channels, filters, BlockSettings(ch=ch, **settings))  # type: ignore[arg-type]
+
+
+def moments_of(x: Tensor, weight: Tensor) -> Moments:
+    return Moments.of(x, x @ weight.T + 1)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> BlockPlan:
+    """Blocks with and without L, sum and second path, of both schemes, with capped groups and dense L."""
+    channels, filters = draw(st.integers(6, 40)), draw(st.integers(2, 40))
+    scheme, ch = draw(st.sampled_from(["v1", "v2"])), draw(st.integers(1, 12))
+    second, total = draw(st.booleans()), draw(st.booleans())
+    return plan_block(channels, filters, BlockSettings(ch=ch, scheme=scheme, second_layer=second, sum=total))
+
+
+@given(plans(), SEEDS, st.sampled_from([1, 5, 200]))
+@settings(max_examples=60, deadline=None)
+def test_no_half_step_raises_the_error(plan: BlockPlan, seed: int, count: int) -> None:
+    if not plan.replaces:
+        return
+    weight = trained(plan.out_channels, plan.in_channels, seed)
+    x = inputs(plan.in_channels, count, seed)
+    x[:, 0] = 3.0  # a dead channel
+    fitted = fit(plan, weight, moments_of(x, weight), seed)
+    assert fitted.matrix.isfinite().all()
+    assert all(after <= before + 1e-9 for before, after in pairwise(fitted.errors))
+
+
+@given(plans(), SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_the_written_block_computes_the_fitted_matrix(plan: BlockPlan, seed: int) -> None:
+    if not plan.replaces:
+        return
+    weight = trained(plan.out_channels, plan.in_channels, seed)
+    moments = moments_of(inputs(plan.in_channels, 100, seed), weight)
+    fitted = fit(plan, weight, moments, seed)
+    block = build_block(plan, replaces=nn.Conv2d(plan.in_channels, plan.out_channels, 1, dtype=torch.float64))
+    write_(block, fitted, moments)
+    written = matrix_of(block)
+    torch.testing.assert_close(written.weight, fitted.matrix, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(written.weight @ moments.x_mean + written.bias, moments.y_mean, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "low-rank"])
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(24, 16), nn.Conv1d(24, 16, 1, stride=2), nn.Conv3d(24, 16, 1), nn.Conv2d(24, 16, 1, bias=False)]
+)
+def test_layers_of_every_dimension_are_written(layer: nn.Module, kind: str) -> None:
+    plan, weight = plan_of(24, 16, kind=kind), trained(16, 24, 0)
+    moments = moments_of(inputs(24, 100, 0), weight)
+    fitted = fit(plan, weight, moments)
+    block = build_block(plan, replaces=layer.to(torch.float32))
+    write_(block, fitted, moments)
+    torch.testing.assert_close(matrix_of(block).weight, fitted.matrix, rtol=1e-5, atol=1e-5)
+    assert matrix_of(block).bias.any() == (layer.bias is not None)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "low-rank"])
+@pytest.mark.parametrize(("channels", "filters"), [(24, 36), (36, 24)])
+def test_more_data_does_not_hurt_and_no_fresh_draw_is_better(channels: int, filters: int, kind: str) -> None:
+    plan = plan_of(channels, filters, kind=kind)
+    weight = trained(filters, channels, 0)
+    x = inputs(channels, 40_000, 0)
+    fresh = moments_of(x[20_000:], weight)
+    errors = [fresh.error(fit(plan, weight, moments_of(x[:count], weight)).matrix) for count in (60, 240, 960)]
+    assert all(after <= before + 0.005 for before, after in pairwise(errors))
+    assert errors[-1] < 0.9
+    for seed in range(5):
+        torch.manual_seed(seed)
+        block = build_block(plan)
+        block.reset_parameters()
+        assert errors[-1] < fresh.error(matrix_of(block).weight)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "low-rank"])
+def test_the_same_seed_gives_the_same_weights(kind: str) -> None:
+    plan, weight = plan_of(36, 24, kind=kind), trained(24, 36, 0)
+    moments = moments_of(inputs(36, 100, 0), weight)
+    first, second = (fit(plan, weight, moments, seed=3) for _ in range(2))
+    assert all(torch.equal(first.parts[name], second.parts[name]) for name in first.parts)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "low-rank"])
+def test_no_variance_leaves_the_weights_to_decide(kind: str) -> None:
+    """One position, all-zero outputs, no inputs that vary: weights are finite, and close to the trained ones."""
+    plan, weight = plan_of(24, 16, kind=kind), trained(16, 24, 0)
+    x = inputs(24, 1, 0)
+    one = fit(plan, weight, moments_of(x, weight)).matrix
+    assert ((one - weight) ** 2).sum() < (weight**2).sum()
+    many = inputs(24, 100, 0)
+    assert fit(plan, weight, Moments.of(many, torch.zeros(100, 16))).matrix.isfinite().all()
+    assert not fit(plan, 0 * weight, Moments.of(many, torch.zeros(100, 16))).matrix.any()
+    assert not fit(plan, 0 * weight, Moments.of(x, torch.zeros(1, 16))).matrix.any()
+
+
+@given(st.integers(1, 11), SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_low_rank_is_the_best_of_its_rank(rank: int, seed: int) -> None:
+    """Eckart and Young: what is left is the sum of the squares of the other singular values, in the weighted norm."""
+    weight, x = trained(24, 24, seed), inputs(24, 500, seed)
+    moments = moments_of(x, weight)
+    fitted = fit(plan_of(24, 24, kind="low-rank", rank=rank), weight, moments)
+    values = torch.linalg.svdvals((x - x.mean(0)) @ weight.T)
+    best = float(values[rank:].square().sum() / values.square().sum())
+    assert best - 1e-12 <= moments.error(fitted.matrix) < best * 1.5 + 1e-3
+    assert torch.linalg.matrix_rank(fitted.matrix) <= rank
+
+
+@pytest.mark.parametrize("kind", ["grouped", "low-rank"])
+def test_a_map_of_the_form_is_recovered(kind: str) -> None:
+    """K alone and low rank: in closed form, whatever the inputs."""
+    plan = plan_of(30, 44, ch=8, kind=kind)
+    torch.manual_seed(0)
+    weight = matrix_of(build_block(plan)).weight
+    moments = moments_of(inputs(30, 20, 0), weight)
+    assert moments.error(fit(plan, weight, moments).matrix) < 1e-12
