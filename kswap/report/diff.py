@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kswap.report.projection import Accuracy
 from kswap.report.report import SHAPE_KEYS, Change, Report, SiteRow
-from kswap.report.wording import report_settings
+from kswap.report.wording import plural, report_settings
 
 # What makes a site different. Ch, scheme and reason are not here: a site that comes out the same is the same.
 COMPARED = (
@@ -63,11 +64,41 @@ class SiteChange:
 
 
 @dataclass(frozen=True)
+class ErrorChange:
+    """The error of the fit at one site, in both reports."""
+
+    name: str
+    before: float
+    after: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True)
+class AccuracyChange:
+    """The accuracy after one stage on the same data; ``None`` in the report that has none."""
+
+    stage: str
+    data: str
+    before: Accuracy | None
+    after: Accuracy | None
+
+    def to_json(self) -> dict[str, Any]:
+        values = {"before": self.before, "after": self.after}
+        return {"stage": self.stage, "data": self.data} | {
+            key: {"top1": value.top1, "images": value.images} if value else None for key, value in values.items()
+        }
+
+
+@dataclass(frozen=True)
 class ReportDiff:
     """Two reports side by side.
 
     ``totals`` compare the two converted models, ``originals`` the models that they were made from, both by the JSON
-    key of the total. ``unchanged`` is the number of sites that are the same.
+    key of the total. ``unchanged`` is the number of sites that are the same: errors of fits and accuracies do not make
+    a site another one, and stand in ``errors`` (where both reports have one, and they differ) and ``accuracies``
+    (where either has one, and they differ).
     """
 
     before: Report
@@ -79,12 +110,15 @@ class ReportDiff:
     only_after: tuple[SiteRow, ...]
     changed: tuple[SiteChange, ...]
     unchanged: int
+    errors: tuple[ErrorChange, ...] = ()
+    accuracies: tuple[AccuracyChange, ...] = ()
 
     @property
     def same(self) -> bool:
-        """Nothing differs: settings, totals and sites."""
+        """Nothing differs: settings, totals, sites, errors and accuracies."""
         counts = (*self.totals.values(), *self.originals.values())
-        return not (self.settings or self.only_before or self.only_after or self.changed) and all(
+        sites = (*self.only_before, *self.only_after, *self.changed)
+        return not (self.settings or sites or self.errors or self.accuracies) and all(
             change.before == change.after for change in counts
         )
 
@@ -108,6 +142,8 @@ class ReportDiff:
             "only_after": [row.to_json() for row in self.only_after],
             "changed": [change.to_json() for change in self.changed],
             "unchanged": self.unchanged,
+            "fit_errors": [change.to_json() for change in self.errors],
+            "accuracies": [change.to_json() for change in self.accuracies],
         }
 
 
@@ -122,9 +158,37 @@ def _all_settings(report: Report) -> dict[str, str]:
         "model": report.model,
         "kind": report.kind,
         **report_settings(report),
+        "weights": _weights(report),
         "drop-in": drop_in,
         "kswap": report.kswap,
     }
+
+
+def _weights(report: Report) -> str:
+    record = report.projection
+    return f"fitted on {plural(record.images, 'image')}, seed {record.seed}" if record else "not fitted"
+
+
+def _errors(pairs: list[tuple[SiteRow, SiteRow]]) -> tuple[ErrorChange, ...]:
+    return tuple(
+        ErrorChange(new.name, old.fit_error, new.fit_error)
+        for old, new in pairs
+        if old.fit_error is not None and new.fit_error is not None and old.fit_error != new.fit_error
+    )
+
+
+def _accuracies(before: Report, after: Report) -> tuple[AccuracyChange, ...]:
+    olds, news = (
+        {(accuracy.stage, accuracy.data): accuracy for accuracy in report.projection.accuracies}
+        if report.projection
+        else {}
+        for report in (before, after)
+    )
+    return tuple(
+        AccuracyChange(*key, olds.get(key), news.get(key))
+        for key in dict.fromkeys((*olds, *news))
+        if olds.get(key) != news.get(key)
+    )
 
 
 def _differing(before: SiteRow, after: SiteRow) -> tuple[str, ...]:
@@ -154,4 +218,6 @@ def diff_reports(before: Report, after: Report) -> ReportDiff:
         only_after=tuple(row for row in after.sites if row.name not in olds),
         changed=changed,
         unchanged=len(pairs) - len(changed),
+        errors=_errors(pairs),
+        accuracies=_accuracies(before, after),
     )

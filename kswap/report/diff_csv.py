@@ -18,10 +18,15 @@ def _rows(diff: ReportDiff) -> Iterator[tuple[Any, ...]]:
     for kind, totals in (("total", diff.totals), ("original", diff.originals)):
         for key, change in totals.items():
             yield kind, key, "", change.before, change.after
+    for accuracy in diff.accuracies:
+        shares = [value.top1 if value else None for value in (accuracy.before, accuracy.after)]
+        yield "accuracy", accuracy.stage, accuracy.data, *shares
+    for error in diff.errors:
+        yield "error", error.name, "fit_error", error.before, error.after
     for site in diff.changed:
         before, after = flat_row(site.before), flat_row(site.after)
         for key in before:
-            if before[key] != after[key]:
+            if before[key] != after[key] and key != "fit_error":
                 yield "changed", site.name, key, before[key], after[key]
     for row in diff.only_before:
         yield "only_before", row.name, "plan", row.short(), None

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from kswap.report.diff import ReportDiff
-from kswap.report.diff_wording import plan_texts, summary, total_rows
+from kswap.report.diff_wording import (
+    ACCURACY_HEADS,
+    ERROR_HEADS,
+    accuracy_cells,
+    error_cells,
+    plan_texts,
+    summary,
+    total_rows,
+)
 from kswap.report.html import page
 from kswap.report.kinds import glossary_of
 
@@ -17,6 +25,10 @@ def render_html(diff: ReportDiff) -> str:
         summary=summary(diff),
         plan_texts=plan_texts,
         totals=total_rows(diff),
+        accuracy_heads=ACCURACY_HEADS,
+        accuracies=accuracy_cells(diff),
+        error_heads=ERROR_HEADS,
+        errors=error_cells(diff),
         only=[("first", diff.only_before), ("second", diff.only_after)],
         glossary=glossary_of(diff.before, diff.after),
     )

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from kswap.report.diff import ReportDiff, SiteChange, delta
-from kswap.report.diff_wording import plan_texts, summary, total_rows
+from kswap.report.diff_wording import (
+    ACCURACY_HEADS,
+    ERROR_HEADS,
+    accuracy_cells,
+    error_cells,
+    plan_texts,
+    summary,
+    total_rows,
+)
 from kswap.report.markdown import code, collapsed, prose, table
 from kswap.report.wording import percent, plural, signed
 
@@ -29,13 +37,20 @@ def render_markdown(diff: ReportDiff) -> str:
         for label, c in total_rows(diff)
     ]
     lines += [*table(["converted model", "first", "second", "difference", "ratio"], totals, "<>>>>"), ""]
+    rows: list[tuple[str, ...]]
     if diff.settings:
         rows = [(prose(s.name), code(s.before), code(s.after)) for s in diff.settings]
         lines += [*table(["setting", "first", "second"], rows, "<<<"), ""]
+    if diff.accuracies:
+        rows = [tuple(map(prose, cells)) for cells in accuracy_cells(diff)]
+        lines += ["**Top-1 accuracy**", "", *table(ACCURACY_HEADS, rows, "<>>>><"), ""]
     if diff.changed:
         heads = ["site", "first", "second", "parameters", "difference"]
         changed = table(heads, map(_change_cells, diff.changed), "<<<>>")
         lines += collapsed(f"Changed: {plural(len(diff.changed), 'site')}", changed)
+    if diff.errors:
+        rows = [(code(name), *cells) for name, *cells in error_cells(diff)]
+        lines += collapsed(f"Error of the fit: {plural(len(rows), 'site')}", table(ERROR_HEADS, rows, "<>>>"))
     for title, only in (("first", diff.only_before), ("second", diff.only_after)):
         if only:
             listed = [f"- {code(row.name)}" for row in only]

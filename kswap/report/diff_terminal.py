@@ -8,7 +8,15 @@ from rich.console import Console
 from rich.text import Text
 
 from kswap.report.diff import ReportDiff, SiteChange, delta
-from kswap.report.diff_wording import plan_texts, summary, total_rows
+from kswap.report.diff_wording import (
+    ACCURACY_HEADS,
+    ERROR_HEADS,
+    accuracy_cells,
+    error_cells,
+    plan_texts,
+    summary,
+    total_rows,
+)
 from kswap.report.glyphs import Glyphs
 from kswap.report.paragraph import print_names, print_text
 from kswap.report.report import Change, SiteRow
@@ -74,6 +82,26 @@ def _changed_arrangements(changes: tuple[SiteChange, ...], glyphs: Glyphs, conso
     return Arrangements(main=((first, second, moved), *barer), extra=(params, fields))
 
 
+def _print_accuracies(diff: ReportDiff, console: Console, glyphs: Glyphs) -> None:
+    console.print(Text("Top-1 accuracy", "bold"))
+    cells = [[glyphs.clean(cell) for cell in row] for row in zip(*accuracy_cells(diff), strict=True)]
+    columns = [
+        column(head, made, "left" if head in ("stage", "data") else "right")
+        for head, made in zip(ACCURACY_HEADS, cells, strict=True)
+    ]
+    choices = [columns, columns[:5], columns[:4], columns[:3]] if console.is_terminal else [columns]
+    print_first_fitting(console, glyphs, choices)
+    console.print()
+
+
+def _print_errors(diff: ReportDiff, console: Console, glyphs: Glyphs) -> None:
+    console.print(Text(f"Error of the fit ({len(diff.errors)})", "bold"))
+    names, *cells = zip(*error_cells(diff), strict=True)
+    columns = [column(head, made, "right") for head, made in zip(ERROR_HEADS[1:], cells, strict=True)]
+    print_named_rows(console, glyphs, "site", names, Arrangements.shrinking(console, columns, fewest=2))
+    console.print()
+
+
 def _print_only(title: str, rows: tuple[SiteRow, ...], console: Console, glyphs: Glyphs) -> None:
     console.print(Text(f"{title} ({len(rows)})", "bold"))
     print_names(console, glyphs, [row.name for row in rows])
@@ -92,11 +120,15 @@ def render_terminal(diff: ReportDiff, console: Console) -> None:
     _print_totals(diff, console, glyphs)
     if diff.settings:
         _print_settings(diff, console, glyphs)
+    if diff.accuracies:
+        _print_accuracies(diff, console, glyphs)
     if diff.changed:
         console.print(Text(f"Changed ({len(diff.changed)})", "bold"))
         names = [change.name for change in diff.changed]
         print_named_rows(console, glyphs, "site", names, _changed_arrangements(diff.changed, glyphs, console))
         console.print()
+    if diff.errors:
+        _print_errors(diff, console, glyphs)
     if diff.only_before:
         _print_only("Only in the first", diff.only_before, console, glyphs)
     if diff.only_after:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
-from kswap.codec import Between, decode
+from kswap.codec import Between, decode, encode
 from kswap.errors import PlanError, ReportError, excerpt
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.counting import SiteCounts, count_plan, count_site
 from kswap.planner.kinds import BLOCK_KINDS, check_kind
 from kswap.planner.plan import Plan
 from kswap.planner.site_plan import SitePlan
+from kswap.report.projection import ProjectionRecord, SiteError
 from kswap.version import __version__
 
 Count = Annotated[int, Between(0, 2**63 - 1)]
@@ -47,7 +48,8 @@ class SiteFacts:
     """What the report says of a site, whatever the kind of its block; attribute names are the JSON keys.
 
     ``norm`` and ``activation`` are class names of what the block takes in, or would take in; ``type`` is the class
-    name of the layer.
+    name of the layer. ``fit_error`` is how far the fitted block is from the original there
+    (:class:`kswap.report.projection.SiteError`), ``None`` where nothing was fitted.
     """
 
     name: str
@@ -68,6 +70,7 @@ class SiteFacts:
     activation: str | None
     type: str = "Conv2d"
     kind: str = "grouped"
+    fit_error: float | None = None
 
 
 FACT_KEYS = tuple(f.name for f in fields(SiteFacts))
@@ -136,13 +139,30 @@ class ReportHead:
     drop_in: bool
     notes: tuple[str, ...]
     kind: str = "grouped"
+    projection: ProjectionRecord | None = None
 
 
 @dataclass(frozen=True)
 class Report(ReportHead):
-    """Everything that a reader of a conversion wants to know."""
+    """Everything that a reader of a conversion wants to know.
+
+    Where the weights were carried over, ``projection`` says how. It holds the errors of the sites; each site's
+    ``fit_error`` is taken from there. Raises :class:`ReportError` for an error of a site that is not replaced.
+    """
 
     sites: tuple[SiteRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        errors = self.projection.by_name if self.projection else {}
+        unknown = errors.keys() - {row.name for row in self.replaced}
+        if unknown:
+            raise ReportError(f"the projection has an error at '{excerpt(min(unknown))}', which is no replaced site")
+        rows = tuple(replace(row, fit_error=errors.get(row.name)) for row in self.sites)
+        object.__setattr__(self, "sites", rows)
+
+    def with_projection(self, record: ProjectionRecord | None) -> Report:
+        """The report with ``record`` as its projection."""
+        return replace(self, projection=record)
 
     @property
     def replaced(self) -> tuple[SiteRow, ...]:
@@ -178,6 +198,7 @@ class Report(ReportHead):
             "sites": [site.to_json() for site in self.sites],
             "drop_in": self.drop_in,
             "notes": list(self.notes),
+            "projection": _projection_json(self.projection),
         }
 
     @classmethod
@@ -188,7 +209,17 @@ class Report(ReportHead):
             raise ReportError("this is not a kswap report: it has no list of sites")
         rows = tuple(SiteRow.from_json(site, f"site {number} of the report") for number, site in enumerate(sites, 1))
         head = decode(ReportHead, {"rules": ""} | data, "the report", ReportError, ignore_unknown=True)
-        return cls(**vars(head), sites=rows)
+        facts = vars(head)
+        if head.projection:
+            errors = tuple(SiteError(row.name, row.fit_error) for row in rows if row.fit_error is not None)
+            facts |= {"projection": replace(head.projection, sites=errors)}
+        return cls(**facts, sites=rows)
+
+
+def _projection_json(record: ProjectionRecord | None) -> dict[str, Any] | None:
+    """The JSON of a projection without its errors, which stand with their sites."""
+    data: dict[str, Any] | None = encode(record)
+    return {key: value for key, value in data.items() if key != "sites"} if data else None
 
 
 def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
@@ -219,8 +250,10 @@ def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
     )
 
 
-def report_of(plan: Plan, drop_in: bool = True, notes: tuple[str, ...] = ()) -> Report:
-    """The report of a plan. ``notes`` are added after the plan's own."""
+def report_of(
+    plan: Plan, drop_in: bool = True, notes: tuple[str, ...] = (), projection: ProjectionRecord | None = None
+) -> Report:
+    """The report of a plan. ``notes`` are added after the plan's own; ``projection`` says how weights were derived."""
     after = count_plan(plan)
     rows = tuple(_row(site, count_site(site)) for site in plan.sites)
     growing = [row.name for row in rows if row.grows]
@@ -241,4 +274,5 @@ def report_of(plan: Plan, drop_in: bool = True, notes: tuple[str, ...] = ()) -> 
         drop_in=drop_in,
         notes=(*plan.notes, *notes),
         kind=plan.kind,
+        projection=projection,
     )

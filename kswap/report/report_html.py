@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from kswap.report.html import page
 from kswap.report.kinds import KindExplanation, explanations_of, glossary_of
+from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells, error_text, weights_paragraphs
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.wording import TOTAL_LABELS, drop_in_text, report_settings, sites_by_reason, tally
 
@@ -48,6 +49,15 @@ def _section(report: Report, kind: KindExplanation) -> Markup:
     return Markup(page(kind.section, example=example, **kind.section_values()))
 
 
+def _error_cell(error: float | None) -> Markup:
+    """An error with a shade behind it, as wide as the error is large; in another colour beyond 1."""
+    kind = "shade beyond" if error is not None and error > 1 else "shade"
+    width = 100 * min(error or 0.0, 1.0)
+    return Markup('<span class="{}" style="background-size: {}% 100%">{}</span>').format(
+        kind, f"{width:.1f}", error_text(error)
+    )
+
+
 def render_html(report: Report) -> str:
     """The report as one HTML page, light or dark as the reader's system is, fit for phones and for print."""
     return page(
@@ -57,6 +67,10 @@ def render_html(report: Report) -> str:
         tally=tally(report),
         drop_in=drop_in_text(report),
         totals=[(TOTAL_LABELS[key], change) for key, change in report.totals.items()],
+        weights=weights_paragraphs(report),
+        accuracy_heads=ACCURACY_HEADS,
+        accuracies=accuracy_cells(report.projection.accuracies) if report.projection else [],
+        error_cell=_error_cell,
         sections=[_section(report, kind) for kind in explanations_of(report)],
         glossary=glossary_of(report),
         bars=_bars(report),

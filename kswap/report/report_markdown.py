@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kswap.report.kinds import glossary_of
 from kswap.report.markdown import code, collapsed, prose, table
+from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells, error_text, weights_paragraphs
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.wording import TOTAL_LABELS, drop_in_text, percent, plural, report_settings, sites_by_reason, tally
 
@@ -28,9 +29,23 @@ def _site_cells(row: SiteRow) -> list[str]:
     return [code(row.name), channels, code(row.short()), arrow(params), percent(params.ratio) + growing, arrow(macs)]
 
 
+def _weights(report: Report) -> list[str]:
+    lines = ["**Weights**", ""]
+    for paragraph in weights_paragraphs(report):
+        lines += [prose(paragraph), ""]
+    if report.projection and report.projection.accuracies:
+        rows = [[prose(cell) for cell in cells] for cells in accuracy_cells(report.projection.accuracies)]
+        lines += [*table(ACCURACY_HEADS, rows, "<>>><"), ""]
+    return lines
+
+
 def _replaced(report: Report) -> list[str]:
-    heads = ["site", "channels", "plan", "parameters", "left", "MACs"]
-    lines = table(heads, map(_site_cells, report.replaced), "<><>>>")
+    heads, sides = ["site", "channels", "plan", "parameters", "left", "MACs"], "<><>>>"
+    rows = [_site_cells(row) for row in report.replaced]
+    if report.projection:
+        heads, sides = [*heads, "error"], sides + ">"
+        rows = [[*cells, error_text(row.fit_error)] for cells, row in zip(rows, report.replaced, strict=True)]
+    lines = table(heads, rows, sides)
     return collapsed(f"Replaced: {plural(len(report.replaced), 'site')}", lines)
 
 
@@ -67,6 +82,8 @@ def render_markdown(report: Report) -> str:
         f"**{tally(report)}.** Drop-in: {drop_in_text(report)}.",
         "",
     ]
+    if report.projection:
+        lines += _weights(report)
     if report.notes:
         lines += ["**Notes**", "", *(f"- {prose(note)}" for note in report.notes), ""]
     if report.replaced:

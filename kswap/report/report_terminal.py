@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.text import Text
 
 from kswap.report.glyphs import Glyphs
 from kswap.report.paragraph import print_names, print_text
+from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells, error_text, weights_paragraphs
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.table import (
     Arrangements,
@@ -50,9 +51,28 @@ def _arrangements(report: Report, glyphs: Glyphs, console: Console) -> Arrangeme
         extra.insert(0, words("scheme", lambda r: r.scheme))
     if any(r.ch != report.ch for r in rows):
         extra.insert(0, column("ch", [str(r.ch) for r in rows], "right"))
-    complete = ((channels, plan, params, left(8 if is_roomy(console) else 3)), (channels, plan, params, left(0)))
-    barer = ((plan, params, left(0)), (plan, params), (plan,))
+    error = (column("error", [error_text(row.fit_error) for row in rows], "right"),) if report.projection else ()
+    bars = (left(8 if is_roomy(console) else 3), left(0))
+    complete = tuple((channels, plan, params, bar, *error) for bar in bars)
+    barer = ((plan, params, left(0), *error), (plan, params, *error), (plan, *error), (plan,))
     return Arrangements(main=(*complete, *(barer if console.is_terminal else ())), extra=tuple(extra))
+
+
+def _print_weights(report: Report, console: Console, glyphs: Glyphs) -> None:
+    console.print(Text("Weights", "bold"))
+    for paragraph in weights_paragraphs(report):
+        print_text(console, Text(glyphs.clean(paragraph)), "  ")
+    console.print()
+    if report.projection and report.projection.accuracies:
+        cells = zip(*accuracy_cells(report.projection.accuracies), strict=True)
+        sides: tuple[JustifyMethod, ...] = ("left", "right", "right", "right", "left")
+        columns = [
+            column(head, [glyphs.clean(cell) for cell in made], side)
+            for head, made, side in zip(ACCURACY_HEADS, cells, sides, strict=True)
+        ]
+        barer = [columns[:4], columns[:2]] if console.is_terminal else []
+        print_first_fitting(console, glyphs, [columns, *barer])
+        console.print()
 
 
 def _print_replaced(report: Report, console: Console, glyphs: Glyphs) -> None:
@@ -100,7 +120,7 @@ def _print_remarks(report: Report, console: Console, glyphs: Glyphs) -> None:
 
 
 def render_terminal(report: Report, console: Console) -> None:
-    """Print the report: headline, totals, replaced sites, kept sites with reasons, notes.
+    """Print the report: headline, totals, carried-over weights, replaced sites, kept sites with reasons, notes.
 
     The table of sites has as many columns as the terminal's width allows; names are cut in front rather than
     wrapped. Where the console is not a terminal, everything is plain ASCII and names are whole.
@@ -114,6 +134,8 @@ def render_terminal(report: Report, console: Console) -> None:
     _print_totals(report, console, glyphs)
     print_text(console, Text(tally(report)))
     console.print()
+    if report.projection:
+        _print_weights(report, console, glyphs)
     if report.replaced:
         _print_replaced(report, console, glyphs)
     if report.kept:

@@ -55,13 +55,18 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 NUMBERS = [True, -1, 0, 0.5, 7, 10**6, 2**63, 10**30, float("nan"), float("inf")]
 TEXTS = ["", "x", "int8", "1", "\x1b[31m", "a" * 10**5]
 CONTAINERS: list[Any] = [[], {}, [[]], [None], {"": 1}, [1, [2]], {"name": {}}]
+ACCURACY = {"stage": "projected", "top1": 0.7, "images": 100, "data": "pictures"}
 ODD = st.sampled_from([None, *NUMBERS, *TEXTS, *CONTAINERS])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from([PLAN, PLAN, PLAN, OPTIMIZED, REPORT]))
 def test_changed_files_load_or_are_refused(tmp_path: Path, data: st.DataObject, name: str) -> None:
-    changed = change(data, json.loads((FIXTURE / name).read_text()))
+    plain = json.loads((FIXTURE / name).read_text())
+    if name == REPORT:
+        plain["projection"] = {"images": 8, "seed": 0, "seconds": 1.5, "accuracies": [ACCURACY]}
+        plain["sites"][-1]["fit_error"] = 0.5
+    changed = change(data, plain)
     root = tmp_path / "model"
     if not root.exists():
         shutil.copytree(FIXTURE, root)
