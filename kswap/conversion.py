@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -122,6 +123,7 @@ def convert(
     kind: str = "grouped",
     rank: int | None = None,
     init: str | Initialiser = "fresh",
+    weights: str | Path | None = None,
     calibration: CalibrationData | None = None,
     images: int = IMAGES,
     placement: str | None = None,
@@ -143,6 +145,8 @@ def convert(
         pretrained: load the published weights of a named model; all that the surgery does not touch keep them.
         optimizer: an optimizer of ``model``; it follows the surgery in place, and then holds the parameters of the
             converted model.
+        weights: a file of trained weights for a named model, instead of ``pretrained``: safetensors, or a state dict
+            that ``torch.save`` wrote (wrapped by a trainer or not). No code in it runs.
         init: where the weights of the new blocks come from: ``"fresh"`` (Glorot, as in the papers), ``"project"``
             (fitted in closed form to the trained layers that they replace, for the data of ``calibration``), or a
             :class:`kswap.graph.initialisers.Initialiser`.
@@ -168,7 +172,7 @@ def convert(
     settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement or initialiser.placement)
     seed = drawn_seed() if seed is None else seed
     with preserved_random_state(seed):
-        source, original = original_model(model, model_kwargs, pretrained=pretrained)
+        source, original = original_model(model, model_kwargs, pretrained=pretrained, weights=weights)
         converted = original if named else full_clone(original)
         base_hash = structure_hash(converted)
         own_call = call_for(converted, source, example_input)
@@ -187,7 +191,7 @@ def convert(
     check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)
-    report = report_of(made, drop_in=type(converted) is type(original), notes=run.notes)
+    report = report_of(made, drop_in=type(converted) is type(original), notes=(*run.notes, *source.notes))
     return Conversion(converted, made, report, source, base_hash, call=call.to("meta"))
 
 
@@ -203,6 +207,7 @@ def create_model(
     linear: bool = False,
     kind: str = "grouped",
     rank: int | None = None,
+    weights: str | Path | None = None,
     **timm_kwargs: Any,
 ) -> nn.Module:
     """A converted model by name, as ``timm.create_model`` returns the original: on the CPU, in training mode.
@@ -224,6 +229,7 @@ def create_model(
         linear=linear,
         kind=kind,
         rank=rank,
+        weights=weights,
         **timm_kwargs,
     )
     return conversion.model

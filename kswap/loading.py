@@ -24,6 +24,7 @@ from kswap.sources.check import check_original
 from kswap.sources.device import choose_device
 from kswap.sources.recognise import source_of_module, structure_hash
 from kswap.sources.source import Source, parse_source
+from kswap.sources.trained import build_trained, check_weights, with_weights
 
 
 def load(
@@ -65,22 +66,30 @@ def load(
 
 
 def original_model(
-    model: nn.Module | str, kwargs: dict[str, Any], meta: bool = False, pretrained: bool = False
+    model: nn.Module | str,
+    kwargs: dict[str, Any],
+    meta: bool = False,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
 ) -> tuple[Source, nn.Module]:
     """The source and the original: a module is returned unchanged, a name is built (``meta``: without weights).
 
-    Raises :class:`ModelError`.
+    ``weights`` is a file of trained weights, see :func:`kswap.sources.trained.load_checkpoint_`. Raises
+    :class:`ModelError`.
     """
     check_original(model)
     if isinstance(model, nn.Module):
-        if kwargs or pretrained:
-            names = ", ".join([*kwargs, *(["pretrained"] if pretrained else [])])
+        given = {"pretrained": pretrained, "weights": weights is not None}
+        names = ", ".join([*kwargs, *(name for name, is_given in given.items() if is_given)])
+        if names:
             raise ModelError(f"{names} can only be given with a model's name, not with a module")
         return source_of_module(model), model
     if os.path.isdir(model):
-        return original_of(model, meta=meta)
+        check_weights(pretrained, weights)
+        source, base = original_of(model, meta=meta)
+        return (source, base) if weights is None or meta else with_weights(source, base, weights)
     source = parse_source(model, kwargs)
-    return source, build(source, pretrained=pretrained, meta=meta)
+    return (source, build(source, meta=True)) if meta else build_trained(source, pretrained, weights)
 
 
 def original_of(directory: str | Path, meta: bool = False) -> tuple[Source, nn.Module]:

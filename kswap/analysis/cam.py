@@ -76,6 +76,8 @@ def cam(
     device: str | torch.device | None = None,
     preprocessing: Preprocessing | None = None,
     trust_source: bool = False,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
 ) -> Cam:
     """Where in ``image`` the model sees evidence for a class.
 
@@ -94,12 +96,15 @@ def cam(
         device: Where the model runs; without it a module stays where it is.
         preprocessing: How the picture is prepared, instead of as the model states.
         trust_source: Whether to run the user's own code that a saved model was built by.
+        weights: A file of trained weights for a name, instead of its published ones.
+        num_classes: Classes that ``weights`` were trained for, where they are not the model's own.
 
     Raises:
         ModelError: The model has no such map.
         DataError: The image cannot be read.
     """
-    return cam_of(load_model(model, device, preprocessing, trust_source), image, class_index, method)
+    loaded = load_model(model, device, preprocessing, trust_source, weights, num_classes)
+    return cam_of(loaded, image, class_index, method)
 
 
 def cam_of(

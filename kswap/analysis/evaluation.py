@@ -108,6 +108,8 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     trust_source: bool = False,
     progress: bool = True,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
 ) -> Evaluation:
     """Top-1 accuracy of ``model`` on pictures in class folders.
 
@@ -128,13 +130,15 @@ def evaluate(
         preprocessing: How pictures are prepared, instead of as the model states.
         trust_source: Whether to run the user's own code that a saved model was built by.
         progress: Whether to show a bar, where there is a terminal.
+        weights: A file of trained weights for a name, instead of its published ones.
+        num_classes: Classes that ``weights`` were trained for, where they are not the model's own.
 
     Raises:
         DataError: The pictures cannot be read, or do not fit the model.
         KswapError: A subclass; the model cannot be found, built or loaded.
     """
     images = data if isinstance(data, ImageSet) else ImageSet(data, split)
-    loaded = load_model(model, device, preprocessing, trust_source)
+    loaded = load_model(model, device, preprocessing, trust_source, weights, num_classes)
     measured = evaluate_loaded(loaded, images, batch=batch, hflip=hflip, limit=limit, workers=workers, shown=progress)
     if measured.untrained:
         warnings.warn(untrained_warning(loaded.title, measured.untrained), stacklevel=2)

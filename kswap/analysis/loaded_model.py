@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from kswap.converted import Conversion
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import ModelError
+from kswap.errors import ModelError, excerpt, wording
 from kswap.sources.builders import build
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
 from kswap.sources.source import Source, parse_source
+from kswap.sources.trained import build_trained
 
 # Sources whose weights are published; a user's own factory loads its weights itself.
 _PUBLISHED = ("timm", "torchvision")
@@ -47,6 +48,8 @@ def load_model(
     device: str | torch.device | None = None,
     preprocessing: Preprocessing | None = None,
     trust_source: bool = False,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
 ) -> LoadedModel:
     """The model that ``model`` names, ready to run.
 
@@ -58,10 +61,21 @@ def load_model(
         preprocessing: How its pictures are prepared. Without it as the model states, at the input size that a
             conversion was planned for.
         trust_source: Whether to run the user's own code that a saved model was built by.
+        weights: A file of trained weights for a name, instead of its published ones.
+        num_classes: Classes that ``weights`` were trained for, where they are not the model's own.
 
     Raises:
         KswapError: A subclass; the model cannot be found, built or loaded.
     """
+    is_name = isinstance(model, str) and not Path(model).is_dir()
+    if weights is not None and not is_name:
+        own = wording("weights", "--weights")
+        raise ModelError(f"{own} can only be given with a model's name: a directory or a module has weights of its own")
+    if num_classes is not None and weights is None:
+        raise ModelError(
+            f"{wording('num_classes', '--num-classes')} says what {wording('weights', '--weights')} were trained for: "
+            "give both, or neither"
+        )
     size: tuple[int, ...] | None = None
     if isinstance(model, str | Path):
         target = choose_device(device if device is not None else "auto")
@@ -72,7 +86,8 @@ def load_model(
             loaded = load(model, device=target, trust_source=trust_source)
             module, size = loaded.model, loaded.plan.input_size
         else:
-            source, module = _published(parse_source(title))
+            kwargs = {} if num_classes is None else {"num_classes": num_classes}
+            source, module = _trained(parse_source(title, kwargs), weights)
             title = source.title
     elif isinstance(model, Conversion):
         module, title, size = model.model, model.plan.model, model.plan.input_size
@@ -85,18 +100,28 @@ def load_model(
     return LoadedModel(_moved(module, target), title, target, made)
 
 
-def baseline_of(directory: str | Path, device: str | torch.device | None = None) -> LoadedModel:
-    """The original of a saved directory with its published weights.
+def baseline_of(
+    directory: str | Path, device: str | torch.device | None = None, weights: str | Path | None = None
+) -> LoadedModel:
+    """The original of a saved directory with its published weights, or with those of a file.
 
     Raises:
-        ModelError: None are published for that number of classes.
+        ModelError: None are published for that number of classes, the directory was converted with weights of a file
+            that is not given, or the file does not fit.
     """
     from kswap.loading import original_of
-    from kswap.saved.directory import read_report
 
     target = choose_device(device if device is not None else "auto")
     source, bare = original_of(directory, meta=True)
+    if weights is not None:
+        _, module = _trained(source, weights)
+        return _baseline(source, module, directory, target)
     mend = "pass a trained baseline as a second MODEL instead of --baseline"
+    if source.weights_file:
+        file = excerpt(source.weights_file)
+        raise ModelError(
+            f"{directory} was converted with weights from the file {file}: pass --weights {file}, or {mend}"
+        )
     config = getattr(bare, "pretrained_cfg", None)
     published = config.get("num_classes") if isinstance(config, Mapping) else 1000
     asked = source.kwargs.get("num_classes", published)
@@ -105,14 +130,22 @@ def baseline_of(directory: str | Path, device: str | torch.device | None = None)
             f"{source.title} has published weights for {published} classes, {directory} has {asked}: {mend}"
         )
     try:
-        _, module = _published(source)
+        _, module = _trained(source)
     except ModelError as error:
         raise ModelError(f"{error}; or {mend}") from error
+    return _baseline(source, module, directory, target)
+
+
+def _baseline(source: Source, module: nn.Module, directory: str | Path, target: torch.device) -> LoadedModel:
+    from kswap.saved.directory import read_report
+
     made = Preprocessing.of(module, read_report(directory).input_size)
     return LoadedModel(module.to(target), f"{source.title} (baseline)", target, made)
 
 
-def _published(source: Source) -> tuple[Source, nn.Module]:
+def _trained(source: Source, weights: str | Path | None = None) -> tuple[Source, nn.Module]:
+    if weights is not None:
+        return build_trained(source, weights=weights)
     if source.kind == "papers":
         raise ModelError(f"{source.title} has no published weights here: pass a directory that kswap saved")
     module = build(source, pretrained=source.kind in _PUBLISHED)

@@ -8,7 +8,7 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import status
-from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trust_option
+from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trained_options, trust_option
 
 
 @click.command()
@@ -24,6 +24,7 @@ from kswap.cli.pictures import adjusted, device_option, preprocessing_options, t
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE.png", help="Written as PNG.")
 @click.option("--method", type=click.Choice(["cam", "gradcam"]), default="cam", show_default=True)
 @click.option("--baseline", is_flag=True, help="Also the original of the first DIR, with its published weights.")
+@trained_options
 @preprocessing_options
 @device_option
 @format_option("cams")
@@ -35,6 +36,8 @@ def cam(
     out: Path,
     method: str,
     baseline: bool,
+    weights: Path | None,
+    num_classes: int | None,
     preprocessing: str,
     resize: str | None,
     crop: float | None,
@@ -46,7 +49,8 @@ def cam(
     """Draw class activation maps: where in a picture a model sees a class.
 
     DIR is a directory that kswap saved, or a MODEL as for convert, which is built with its published weights.
-    Several are drawn side by side, such as a baseline and its conversion.
+    Several are drawn side by side, such as a baseline and its conversion. --weights are those of the --baseline, or of
+    each MODEL that is given by name.
 
     \b
     kswap cam DIR --image cat.png --out cam.png
@@ -61,9 +65,15 @@ def cam(
         from kswap.data.decoding import read_picture
 
         picture = read_picture(image)
-        loaded = [load_model(model, device, trust_source=trust_source) for model in models]
+        loaded = []
         if baseline:
-            loaded.insert(0, baseline_of(models[0], device))
+            if num_classes is not None:
+                raise click.UsageError("--num-classes is not for --baseline: that has the classes of its DIR")
+            loaded.append(baseline_of(models[0], device, weights))
+        named = [name for name in models if not Path(name).is_dir()] or models
+        for name in models:
+            own = (weights, num_classes) if name in named and not baseline else (None, None)
+            loaded.append(load_model(name, device, None, trust_source, *own))
         maps = []
         for model in loaded:
             asked = adjusted(model.preprocessing, preprocessing, resize, crop, input_size)

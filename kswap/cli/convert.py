@@ -16,6 +16,7 @@ from kswap.cli.options import (
     model_options,
     parse_size,
     status,
+    weights_option,
 )
 from kswap.report.condition import Condition, values_of
 
@@ -58,6 +59,7 @@ def _show(report: Report, format_: str, failure: str | None) -> None:
 @model_options
 @input_option
 @click.option("--pretrained", is_flag=True, help="Start from published weights; what is not replaced keeps them.")
+@weights_option
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path),
@@ -96,8 +98,11 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
         from kswap.report.report import report_of
         from kswap.saved.directory import check_writable, load_call
         from kswap.sources.device import choose_device
+        from kswap.sources.trained import check_weights
 
         device = choose_device(options["device"])
+        trained = {key: options[key] for key in ("pretrained", "weights")}
+        check_weights(**trained)
         if options["out"]:
             check_writable(options["out"], options["force"])
         replay = kswap.Plan.load(options["plan_file"]) if options["plan_file"] else None
@@ -106,9 +111,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
             report = report_of(replay or kswap.plan(**common))
         else:
             fitting = {"calibration": options["calibrate"]} | ({"images": images} if images else {})
-            conversion = kswap.convert(
-                **common, **fitting, plan=replay, device=device, seed=options["seed"], pretrained=options["pretrained"]
-            )
+            conversion = kswap.convert(**common, **trained, **fitting, plan=replay, device=device, seed=options["seed"])
             report = conversion.report
     failure = _failure(condition, report)
     if conversion and options["out"] and not failure:

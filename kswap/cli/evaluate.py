@@ -8,7 +8,7 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import status
-from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trust_option
+from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trained_options, trust_option
 
 
 @click.command()
@@ -26,6 +26,7 @@ from kswap.cli.pictures import adjusted, device_option, preprocessing_options, t
     metavar="N",
     help="Processes that read pictures ahead; 0 reads between the passes.",
 )
+@trained_options
 @preprocessing_options
 @device_option
 @format_option("evaluation")
@@ -38,6 +39,8 @@ def evaluate(
     batch: int,
     limit: int | None,
     workers: int,
+    weights: Path | None,
+    num_classes: int | None,
     preprocessing: str,
     resize: str | None,
     crop: float | None,
@@ -48,7 +51,8 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of a saved model on pictures.
 
-    DIR is a directory that kswap saved, or a MODEL as for convert, which is built with its published weights.
+    DIR is a directory that kswap saved, or a MODEL as for convert, which is built with its published weights or with
+    those of --weights.
 
     FOLDER_OR_ZIP holds SPLIT/CLASS/FILE or CLASS/FILE; the classes in sorted order are those of the model. A zip
     is read in place.
@@ -56,6 +60,7 @@ def evaluate(
     \b
     kswap evaluate DIR --data test.zip
     kswap evaluate DIR --data photos --split val --limit 1000
+    kswap evaluate resnet18 --weights mine.safetensors --num-classes 10 --data photos --split val
     """
     from kswap.malloc import keep_freed_memory
 
@@ -67,7 +72,7 @@ def evaluate(
         from kswap.data.images import ImageSet
 
         images = ImageSet(data, split)
-        loaded = load_model(model, device, trust_source=trust_source)
+        loaded = load_model(model, device, trust_source=trust_source, weights=weights, num_classes=num_classes)
         loaded = loaded.prepared_by(adjusted(loaded.preprocessing, preprocessing, resize, crop, input_size))
         reason = untrained_reason(loaded.model)
     click.echo(f"pictures: {loaded.preprocessing}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -42,6 +43,7 @@ _OWN_ARGUMENTS = {
     "images",
     "placement",
     "progress",
+    "weights",
 }
 
 scheme_option = click.option(
@@ -50,6 +52,13 @@ scheme_option = click.option(
     default="v2",
     show_default=True,
     help="How groups are chosen.",
+)
+
+weights_option = click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Trained weights of your own: safetensors, or a state dict of torch.save.",
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kswap.cli.options import parse_size
+from kswap.cli.options import parse_size, weights_option
 from kswap.data.resizing import RESIZES
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ trust_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where the model runs."
 )
+
+
+def trained_options(command: Command) -> Command:
+    """A file of weights for a MODEL that is given by name."""
+    classes = click.option(
+        "--num-classes", type=click.IntRange(min=1), metavar="N", help="Classes that FILE was trained for."
+    )
+    return weights_option(classes(command))
 
 
 def preprocessing_options(command: Command) -> Command:

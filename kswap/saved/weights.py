@@ -14,6 +14,7 @@ from torch import nn
 from kswap.errors import SavedError, excerpt, first_line
 from kswap.saved.files import WEIGHTS, inside
 from kswap.saved.manifest import FloatType
+from kswap.sources.state import Differences
 from kswap.version import __version__
 
 _MOST_HEADER = 64 * 2**20
@@ -60,21 +61,13 @@ def read_weights(root: Path, sha256: str) -> dict[str, torch.Tensor]:
 def load_weights_(model: nn.Module, root: Path, sha256: str) -> None:
     """Copy the saved tensors into ``model``; tied weights are saved once and fill all their names."""
     tensors = read_weights(root, sha256)
-    state = model.state_dict()
-    filled = {state[name].untyped_storage().data_ptr() for name in set(tensors) & set(state)}
-    missing = {name for name in set(state) - set(tensors) if state[name].untyped_storage().data_ptr() not in filled}
-    unexpected = set(tensors) - set(state)
-    if missing or unexpected:
+    found = Differences.between(model, tensors)
+    if found.missing or found.unexpected:
         raise SavedError(
-            f"the weights in {root} do not fit its plan: {len(missing)} tensors are missing, "
-            f"{len(unexpected)} are not of this model (first: {excerpt(min(missing | unexpected))})"
+            f"the weights in {root} do not fit its plan: {len(found.missing)} tensors are missing, "
+            f"{len(found.unexpected)} are not of this model (first: {excerpt(min(found.missing + found.unexpected))})"
         )
-    for name, tensor in tensors.items():
-        own = state[name]
-        if tensor.shape != own.shape or _number_kind(tensor) != _number_kind(own):
-            raise SavedError(f"the weights in {root} do not fit its plan: {excerpt(name)} has another shape or type")
+    if found.misfits:
+        name = excerpt(found.misfits[0].name)
+        raise SavedError(f"the weights in {root} do not fit its plan: {name} has another shape or type")
     model.load_state_dict(tensors, strict=False)
-
-
-def _number_kind(tensor: torch.Tensor) -> tuple[bool, bool]:
-    return tensor.is_floating_point(), tensor.is_complex()

@@ -36,13 +36,15 @@ class Source:
     ``kind`` is one of :data:`SOURCE_KINDS`; ``kwargs`` are the arguments of its builder as JSON values. A model
     that was passed as a module and that kswap cannot build again has the kind ``"module"`` and its class as
     the name. ``drops`` are dropout and drop-path layers by qualified name, with their probabilities, that the
-    builder does not make by itself.
+    builder does not make by itself. ``weights_file`` is the name of the file that its trained weights were loaded
+    from, for the reader only: building it again takes none.
     """
 
     kind: str
     name: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     drops: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    weights_file: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in SOURCE_KINDS:
@@ -54,6 +56,8 @@ class Source:
                 raise ModelError(f"a {kind} has no name")
             if kind not in DROPOUT_LAYERS or not 0 <= rate <= 1:
                 raise ModelError(f"'{name}' cannot be a {kind!r} of probability {rate!r}")
+        if self.weights_file is not None and ("/" in self.weights_file or not self.weights_file.isprintable()):
+            raise ModelError(f"'{excerpt(self.weights_file)}' is no name of a file of weights")
 
     @property
     def title(self) -> str:
@@ -61,6 +65,11 @@ class Source:
         if self.kind == "module":
             return self.name.rpartition(".")[2]
         return f"{self.kind}/{self.name}" if self.kind in ("torchvision", "papers") else self.name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the report should know about where the weights come from."""
+        return (f"trained weights from the file {self.weights_file}",) if self.weights_file else ()
 
     @property
     def needs_trust(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner, Result
@@ -383,6 +384,26 @@ def test_the_baseline_has_its_published_weights(saved: Path, tmp_path: Path, mon
     monkeypatch.setattr("kswap.analysis.loaded_model.build", unreachable)
     with pytest.raises(KswapError, match="without a connection: go online; or pass a trained baseline as a second"):
         baseline_of(directory)
+
+
+def test_the_baseline_of_weights_of_a_file(tmp_path: Path, image: Path) -> None:
+    original = timm.create_model("mobilenetv3_small_050", num_classes=3)
+    torch.save(original.state_dict(), tmp_path / "mine.pth")
+    options = {"num_classes": 3, "weights": tmp_path / "mine.pth", "input_size": (64, 64), "device": "cpu", "seed": 0}
+    root = kswap.convert("mobilenetv3_small_050", ch=8, **options).save(tmp_path / "saved")
+    asked = (str(root), "--baseline", "--image", str(image), "--out", str(tmp_path / "cam.png"), "--class", "1")
+    refused = command(*asked)
+    assert refused.exit_code == 2
+    assert "was converted with weights from the file mine.pth: pass --weights mine.pth" in refused.stderr
+    result = command(*asked, "--weights", str(tmp_path / "mine.pth"), "--format", "json", "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    size = Preprocessing.of(original, (3, 64, 64))
+    wanted = cam(original, image, 1, preprocessing=size)
+    found, _ = json.loads(result.stdout)
+    assert np.allclose(found["heat"], wanted.heat, atol=1e-4)
+    named = ("mobilenetv3_small_050", str(root), "--weights", str(tmp_path / "mine.pth"), "--num-classes", "3")
+    result = command(*named, *asked[2:], "--format", "json", "--device", "cpu", "--input-size", "64")
+    assert np.allclose(json.loads(result.stdout)[0]["heat"], wanted.heat, atol=1e-4)
 
 
 @pytest.mark.parametrize(

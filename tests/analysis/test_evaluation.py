@@ -273,6 +273,14 @@ def test_the_command_warns_of_fresh_weights_and_says_so_in_every_format(saved: P
     [
         (["--data", "{folder}"], "has the splits test, train: choose one with --split"),
         (["--data", "{folder}/nowhere"], "there is no folder or zip file"),
+        (
+            ["--data", "{folder}", "--split", "test", "--weights", "a.pth"],
+            "--weights can only be given with a model's name",
+        ),
+        (
+            ["--data", "{folder}", "--split", "test", "--num-classes", "3"],
+            "--num-classes says what --weights were trained",
+        ),
         (["--data", "{folder}", "--split", "test", "--crop", "7"], "crop must be above 0 and at most 1"),
         (["--data", "{folder}", "--split", "test", "--batch", "0"], "--batch"),
         (["--data", "{folder}", "--split", "test", "--input-size", "big"], "'big' is not a size"),
@@ -292,3 +300,14 @@ def test_a_directory_whose_classes_do_not_fit(saved: Path, tmp_path: Path) -> No
     assert result.exit_code == 2
     assert "has 3 classes and" in result.stderr
     assert "has 2: pass pictures of the classes that the model was trained for" in result.stderr
+
+
+def test_a_name_is_evaluated_with_weights_of_a_file(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = trained(timm.create_model("test_efficientnet", num_classes=3))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "mine.pth")
+    wanted = evaluate(model, folder, split="test", device="cpu")
+    mine = ("evaluate", "test_efficientnet", "--weights", f"{tmp_path}/mine.pth", "--data", str(folder))
+    result = command(*mine, "--num-classes", "3", "--split", "test", "--device", "cpu", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["classes"] == wanted.to_json()["classes"]
