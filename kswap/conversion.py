@@ -17,6 +17,7 @@ from kswap.graph.initialisers import Initialiser, initialiser_of
 from kswap.graph.optimizer import check_optimizer, follow_
 from kswap.graph.random_state import drawn_seed, preserved_random_state
 from kswap.loading import original_model
+from kswap.narrowing import NarrowSpec, narrowed_, narrowings_of
 from kswap.planner.plan import Plan
 from kswap.planner.sites import LAYER_KINDS
 from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
@@ -45,6 +46,7 @@ def plan(
     rank: int | None = None,
     init: str | Initialiser = "fresh",
     placement: str | None = None,
+    narrow: NarrowSpec = None,
     **model_kwargs: Any,
 ) -> Plan:
     """What :func:`convert` would do to ``model``. Changes nothing, and allocates no weights for a name.
@@ -67,6 +69,9 @@ def plan(
         placement: ``"absorbed"`` (K and L each take in a copy of the norm and activation that follow, as in the
             papers) or ``"linear"`` (norm and activation stay after the block); rules may change it. Without it, linear
             for ``init="project"``, where a block stands for one linear map, and absorbed for all else.
+        narrow: take hidden channels out first, between an expansion and its projection: the share that stays
+            (``0.5``, in multiples of 8), or how many stay by the name of the expansion
+            (``{"blocks.1.0.conv_pw": 48}``). Norms, depthwise convolutions and gates follow.
         model_kwargs: arguments of the builder of a named model.
 
     Raises :class:`kswap.errors.KswapError` subclasses.
@@ -81,12 +86,12 @@ def plan(
     with preserved_random_state():
         source, base = original_model(model, model_kwargs, meta=True)
         try:
-            return _plan(base, source, settings, skip_strides, example_input, input_size)
+            return _plan(base, source, settings, skip_strides, narrow, example_input, input_size)
         except ModelError:
             if not isinstance(model, str) or not is_on_meta(base):
                 raise
         source, base = original_model(model, model_kwargs)  # its forward pass needs real numbers
-        return _plan(base, source, settings, skip_strides, example_input, input_size)
+        return _plan(base, source, settings, skip_strides, narrow, example_input, input_size)
 
 
 def _plan(
@@ -94,15 +99,18 @@ def _plan(
     source: Source,
     settings: PlanSettings,
     skip_strides: int,
+    narrow: NarrowSpec,
     example_input: Example | None,
     input_size: tuple[int, ...] | None,
 ) -> Plan:
     edits = edits_of(base, source.title, settings, skip_strides, call_for(base, source, example_input))
-    if edits:
+    if edits or narrow is not None:
         base, _ = sharing_clone(base)
     apply_edits_(base, edits)
     call = call_for(base, source, example_input, input_size)
-    return plan_of(base, source.title, settings, call, run_of(base, source.title, call, settings.kinds), edits)
+    run = run_of(base, source.title, call, settings.kinds)
+    done = narrowed_(base, source.title, call, run, narrowings_of(base, run, narrow), settings.kinds)
+    return plan_of(base, source.title, settings, call, done.run, edits, done.narrowings, done.before)
 
 
 @torch.inference_mode(False)
@@ -128,6 +136,7 @@ def convert(
     images: int = IMAGES,
     placement: str | None = None,
     progress: bool = True,
+    narrow: NarrowSpec = None,
     **model_kwargs: Any,
 ) -> Conversion:
     """Replace the pointwise convolutions of ``model`` and leave the argument itself unchanged.
@@ -179,14 +188,18 @@ def convert(
         edits = plan.edits if plan else edits_of(converted, source.title, settings, skip_strides, own_call)
         apply_edits_(converted, edits)
         call = call_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
-        run = run_of(converted, source.title, call, LAYER_KINDS if plan else settings.kinds)
-        made = plan or plan_of(converted, source.title, settings, call, run, edits)
+        kinds = LAYER_KINDS if plan else settings.kinds
+        run = run_of(converted, source.title, call, kinds)
+        narrowings = plan.narrowings if plan else narrowings_of(converted, run, narrow)
+        done = narrowed_(converted, source.title, call, run, narrowings, kinds)
+        observed = done.run.observation
+        made = plan or plan_of(converted, source.title, settings, call, done.run, edits, narrowings, done.before)
         trained = full_clone(converted) if initialiser.fits else None
-        made, replacements = operate_(converted, made, initialiser, call, run.observation, replay=plan is not None)
+        made, replacements = operate_(converted, made, initialiser, call, observed, replay=plan is not None)
         converted.to(target)
         if trained is not None and calibration is not None:
             samples = calibration_of(calibration, trained, call, images, seed)
-            calls = {name: record.calls for name, record in run.observation.records.items()}
+            calls = {name: record.calls for name, record in observed.records.items()}
             made, _ = project_(converted, trained.to(target), made, replacements, calls, samples, seed, progress)
     check_counts(converted, made)
     if optimizer is not None:
@@ -208,6 +221,7 @@ def create_model(
     kind: str = "grouped",
     rank: int | None = None,
     weights: str | Path | None = None,
+    narrow: NarrowSpec = None,
     **timm_kwargs: Any,
 ) -> nn.Module:
     """A converted model by name, as ``timm.create_model`` returns the original: on the CPU, in training mode.
@@ -230,6 +244,7 @@ def create_model(
         kind=kind,
         rank=rank,
         weights=weights,
+        narrow=narrow,
         **timm_kwargs,
     )
     return conversion.model

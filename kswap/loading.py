@@ -13,6 +13,7 @@ from kswap.converted import Conversion
 from kswap.errors import KswapError, ModelError, SavedError, excerpt, wording
 from kswap.graph.clone import full_clone
 from kswap.graph.edits import apply_edits_
+from kswap.graph.narrow import narrow_all_
 from kswap.graph.random_state import preserved_random_state
 from kswap.graph.splice import splice_
 from kswap.planner.plan import Plan
@@ -159,6 +160,7 @@ def _check_structure(root: Path, manifest: Manifest, base: nn.Module) -> None:
 def _replay(base: nn.Module, plan: Plan, root: Path) -> nn.Module:
     try:
         apply_edits_(base, plan.edits)
+        narrow_all_(base, plan.narrowings)
         splice_(base, plan)
     except KswapError as error:
         raise SavedError(f"{root}: {error}") from error

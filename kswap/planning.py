@@ -25,6 +25,7 @@ from kswap.nn.pointwise import kind_of
 from kswap.planner.edits import Edit, describe
 from kswap.planner.kinds import check_kind, plan_block
 from kswap.planner.kinds.kind import BlockSettings
+from kswap.planner.narrowing import Narrowing, describe_narrowings
 from kswap.planner.plan import Counts, Plan
 from kswap.planner.site_plan import PLACEMENTS, SitePlan, too_narrow
 from kswap.planner.sites import CONVOLUTIONS, Site
@@ -136,19 +137,42 @@ def edits_of(model: nn.Module, title: str, settings: PlanSettings, skip_strides:
     return (*stride_edits(model, _observe(model, title, call), skip_strides), *activations)
 
 
-def plan_of(
-    model: nn.Module, title: str, settings: PlanSettings, call: Call, run: Run, edits: tuple[Edit, ...]
-) -> Plan:
-    """The plan of ``model``, on which ``edits`` are made already.
+def _counts(model: nn.Module, observation: Observation, samples: int) -> Counts:
+    """Totals of ``model`` for one of the ``samples`` that were observed."""
+    parameters = list(model.parameters())
+    return Counts(
+        params=sum(p.numel() for p in parameters),
+        trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
+        macs=observation.total.macs // samples,
+        operations=(observation.total.operations + _softmax_operations(observation.outputs)) // samples,
+    )
 
-    Raises :class:`PlanError` when no site would be replaced, with the reason.
+
+def counts_of(model: nn.Module, run: Run, call: Call) -> Counts:
+    """Totals of ``model`` for one sample of ``call``."""
+    return _counts(model, run.observation, _samples((), run.observation, call))
+
+
+def plan_of(
+    model: nn.Module,
+    title: str,
+    settings: PlanSettings,
+    call: Call,
+    run: Run,
+    edits: tuple[Edit, ...],
+    narrowings: tuple[Narrowing, ...] = (),
+    before: Counts | None = None,
+) -> Plan:
+    """The plan of ``model``, on which ``edits`` and ``narrowings`` are made already; ``before`` these are its counts.
+
+    Raises :class:`PlanError` when nothing would become smaller, with the reason.
     """
     rules = settings.rules
     sites = find_sites(model, run.trace.graph, run.observation, settings.kinds)
     found = without_read_norms(model, sites, run.observation, run.options)
     samples = _samples(found, run.observation, call)
     sites = tuple(site.per_sample(samples) for site in found)
-    parameters = list(model.parameters())
+    counts = _counts(model, run.observation, samples)
     made = Plan(
         model=title,
         scheme=rules.defaults.scheme or settings.block.scheme,
@@ -157,14 +181,17 @@ def plan_of(
         rules=rules.name,
         input_size=call.sample_shape,
         sites=tuple(_plan_site(site, settings) for site in sites),
-        before=Counts(
-            params=sum(p.numel() for p in parameters),
-            trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
-            macs=run.observation.total.macs // samples,
-            operations=(run.observation.total.operations + _softmax_operations(run.observation.outputs)) // samples,
+        before=before or counts,
+        notes=(
+            *describe(edits),
+            *describe_narrowings(narrowings),
+            *unused(rules, sites),
+            *paper_variant_notes(title),
+            *_counted_for(samples, call),
         ),
-        notes=(*describe(edits), *unused(rules, sites), *paper_variant_notes(title), *_counted_for(samples, call)),
         edits=edits,
+        narrowings=narrowings,
+        narrowed=counts if narrowings else None,
     )
     return _without_bypassed(model, check_replaces(made), call, run)
 
@@ -194,8 +221,8 @@ def _counted_for(samples: int, call: Call) -> tuple[str, ...]:
 
 
 def check_replaces(made: Plan) -> Plan:
-    """``made``, if it replaces anything; otherwise :class:`PlanError` says why it does not."""
-    if not made.replaced:
+    """``made``, if it makes anything smaller; otherwise :class:`PlanError` says why it does not."""
+    if not made.replaced and not made.narrowings:
         raise PlanError(_nothing(made))
     return made
 
@@ -203,7 +230,7 @@ def check_replaces(made: Plan) -> Plan:
 def without(made: Plan, wrong: Mapping[str, str]) -> Plan:
     """``made`` with the sites of ``wrong`` kept, for their reasons. Raises :class:`PlanError` when none is left."""
     fewer = made.keep(wrong)
-    if not fewer.replaced:
+    if not fewer.replaced and not fewer.narrowings:
         name, reason = next(iter(wrong.items()))
         count = len(made.sites)
         raise PlanError(f"none of the {count} pointwise convolutions can be replaced; the first: {name}, {reason}")

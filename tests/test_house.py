@@ -28,7 +28,7 @@ FLOORS = (
     {"runtimes"},
     {"saved", "data", "model_table"},
     {"planning"},
-    {"surgery", "projection"},
+    {"narrowing", "surgery", "projection"},
     {"budgets"},
     {"converted"},
     {"loading"},

@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from kswap.report.report import Report
 
 # Options that are arguments of kswap.plan and kswap.convert as they are; the model comes first.
-_PLANNING = ("model", "ch", "scheme", "kind", "rank", "rules", "skip_strides", "linear", "init", "placement")
+_PLANNING = (
+    "model",
+    "ch",
+    "scheme",
+    "kind",
+    "rank",
+    "rules",
+    "skip_strides",
+    "linear",
+    "init",
+    "placement",
+    "narrow",
+)
 
 fail_if_option = click.option(
     "--fail-if",

@@ -44,6 +44,7 @@ _OWN_ARGUMENTS = {
     "placement",
     "progress",
     "weights",
+    "narrow",
 }
 
 scheme_option = click.option(
@@ -104,6 +105,12 @@ def model_options(command: Command) -> Command:
                 default=0,
                 metavar="N",
                 help="Stride 1 in the first N strided stages, for small images.",
+            ),
+            click.option(
+                "--narrow",
+                type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                metavar="SHARE",
+                help="First leave this share of the channels between expansions and projections, in multiples of 8.",
             ),
             click.option(
                 "--model-kwarg",

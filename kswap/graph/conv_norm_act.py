@@ -38,12 +38,12 @@ def _reads_values(user: fx.Node) -> bool:
     return not (user.op == "call_method" and user.target in ("size", "dim"))
 
 
-def _users(node: fx.Node) -> list[fx.Node]:
+def users_of(node: fx.Node) -> list[fx.Node]:
     return [user for user in node.users if _reads_values(user)]
 
 
 def _single_user(node: fx.Node) -> fx.Node | None:
-    users = _users(node)
+    users = users_of(node)
     return users[0] if len(users) == 1 else None
 
 
@@ -106,7 +106,7 @@ class Chains:
         node = self.nodes[name]
         following = self.after(node)
         if following is None:
-            return None, None, "its output has several users" if len(_users(node)) > 1 else None
+            return None, None, "its output has several users" if len(users_of(node)) > 1 else None
         module = self.module(following)
         norm: AbsorbedLayer | None = None
         if module is not None and is_norm(module):

@@ -100,11 +100,11 @@ def _counterpart(
 
 
 def _hand_over_(optimizer: Optimizer, old: nn.Parameter, name: str | None, place: Place) -> None:
-    """Give the state of ``old`` to the parameter of the same name; drop it where there is none."""
+    """Give the state of ``old`` to the parameter of the same name and shape; drop it where there is none."""
     if name is None:
         return
     state = optimizer.state.pop(old, None)
-    same = next((new for new_name, new in place if new_name == name), None)
+    same = next((new for new_name, new in place if new_name == name and new.shape == old.shape), None)
     if state and same is not None:
         optimizer.state[same] = {key: _moved(value, old, same) for key, value in state.items()}
 

@@ -95,8 +95,8 @@ def count_site(plan: SitePlan) -> SiteCounts:
 
 
 def count_plan(plan: Plan) -> Counts:
-    """Counts of the whole converted model: the original's, with every replaced site exchanged."""
-    total = plan.before
+    """Counts of the whole converted model: the original's after narrowings, with every replaced site exchanged."""
+    total = plan.unreplaced
     for site_plan in plan.replaced:
         site = count_site(site_plan)
         total = Counts(

@@ -14,6 +14,7 @@ from kswap.files import read_json, write_text
 from kswap.planner.edits import Edit
 from kswap.planner.input_size import check_input_size
 from kswap.planner.kinds import check_kind
+from kswap.planner.narrowing import Narrowing
 from kswap.planner.schemes import check_ch, check_scheme
 from kswap.planner.site_plan import SitePlan, differs_from_settings
 from kswap.planner.sites import check_fields
@@ -52,7 +53,8 @@ class Plan:
 
     ``kind``, ``ch`` and ``scheme`` are the defaults that rules may have changed for single sites; ``before`` are the
     counts of the original model after ``edits``; ``notes`` are remarks for the reader (rules that matched nothing and
-    so on). ``edits`` are made to the original before anything is replaced.
+    so on). ``edits`` are made to the original before anything is replaced, and then ``narrowings``; ``sites`` have the
+    channels that are left by these, and ``narrowed`` are the counts of the model after them (``None`` without any).
     """
 
     model: str
@@ -65,6 +67,8 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     edits: tuple[Edit, ...] = field(default=())
     kind: str = "grouped"
+    narrowings: tuple[Narrowing, ...] = field(default=())
+    narrowed: Counts | None = None
 
     def __post_init__(self) -> None:
         check_ch(self.ch)
@@ -74,6 +78,13 @@ class Plan:
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
         if twice:
             raise PlanError(f"the plan names a site twice: {', '.join(sorted(twice))}")
+        if bool(self.narrowings) != (self.narrowed is not None):
+            raise PlanError("a plan has the counts 'narrowed' if it has narrowings, and only then")
+
+    @property
+    def unreplaced(self) -> Counts:
+        """Counts of the model that the blocks are put into: after edits and narrowings."""
+        return self.narrowed or self.before
 
     @property
     def replaced(self) -> tuple[SitePlan, ...]:
@@ -127,6 +138,7 @@ class Plan:
             "input_size": list(self.input_size),
             "before": encode(self.before),
             "edits": encode(self.edits),
+            **({"narrowings": encode(self.narrowings), "narrowed": encode(self.narrowed)} if self.narrowings else {}),
             "sites": [site.to_json() for site in self.sites],
             "notes": list(self.notes),
         }
@@ -156,6 +168,11 @@ class Plan:
                     for edit in _list_of(dict, data.get("edits", []), "edits")
                 ),
                 kind=data.get("kind", "grouped"),
+                narrowings=tuple(
+                    decode(Narrowing, narrowing, "a narrowing of the plan", PlanError)
+                    for narrowing in _list_of(dict, data.get("narrowings", []), "narrowings")
+                ),
+                narrowed=decode(Counts | None, data.get("narrowed"), "the counts 'narrowed' of the plan", PlanError),  # type: ignore[arg-type]
             )
         except KeyError as error:
             raise PlanError(f"the plan lacks {error}") from error
