@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kswap.planner import LayerPlan, Plan, plan_layer
     from kswap.report.report import Report
     from kswap.training.optimize import optimize_for_training
+    from kswap.transfer.distillation import distill
 
 _HOMES = {
     "Conversion": "kswap.converted",
@@ -38,6 +39,7 @@ _HOMES = {
     "cam": "kswap.analysis.cam",
     "evaluate": "kswap.analysis.evaluation",
     "bench": "kswap.benchmarks.run",
+    "distill": "kswap.transfer.distillation",
     "load_optimized": "kswap.inference.store",
     "optimization_of": "kswap.inference.record",
     "optimize_for_inference": "kswap.inference.optimize",
@@ -60,6 +62,7 @@ __all__ = [
     "cam",
     "convert",
     "create_model",
+    "distill",
     "evaluate",
     "load",
     "load_optimized",

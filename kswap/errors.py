@@ -42,6 +42,10 @@ class ReportError(KswapError):
     """A report cannot be read, or a condition on it cannot be evaluated."""
 
 
+class TrainingError(KswapError):
+    """A model cannot be trained as asked, or its recipe cannot be read."""
+
+
 class DeployError(KswapError):
     """A model cannot be optimised, exported or measured for a runtime."""
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "papers": ("kswap.cli.papers", "papers"),
     "import-keras": ("kswap.cli.create", "import_keras"),
     "evaluate": ("kswap.cli.evaluate", "evaluate"),
+    "distill": ("kswap.cli.distill", "distill"),
     "cam": ("kswap.cli.cam", "cam"),
     "optimize": ("kswap.cli.optimize", "optimize"),
     "models": ("kswap.cli.models", "models"),

@@ -74,6 +74,10 @@ class ImageSet(Dataset[tuple[Any, int]]):
         """What messages call a picture."""
         return f"{self.path}/{self.names[number]}"
 
+    def version(self, number: int) -> str:
+        """The name of a picture, and a text that is another one once its file has changed."""
+        return f"{self.names[number]} {self._store.version(self.names[number])}"
+
 
 def is_picture(name: str) -> bool:
     """Whether a file is taken for a picture: by its suffix, and not hidden.

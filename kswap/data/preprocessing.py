@@ -140,6 +140,35 @@ class Preprocessing:
         self._check_size(*picture.size)
         return self._transform(picture.convert(self.mode))
 
+    def pixels(self, picture: Image) -> Tensor:
+        """What the model sees of ``picture``, before mean and deviation: uint8, ``(channels, height, width)``.
+
+        Raises:
+            DataError: As when called.
+        """
+        import torch
+
+        return self._unscaled(picture).mul(255).round().to(torch.uint8)
+
+    @cached_property
+    def _unscaled(self) -> Preprocessing:
+        return replace(self, mean=(0.0,), std=(1.0,))
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """The inputs for pixels as :meth:`pixels` returns them, with any dimensions before those: float32.
+
+        >>> from PIL import Image
+        >>> import torch
+        >>> prepared = Preprocessing((3, 8, 8), mean=(0.4, 0.5, 0.6), std=(0.2,))
+        >>> picture = Image.effect_noise((16, 16), 50)
+        >>> torch.equal(prepared.normalized(prepared.pixels(picture)), prepared(picture))
+        True
+        """
+        import torch
+
+        mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return pixels.to(torch.float32).div(255).sub(mean).div(std)
+
     def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The part of a picture of ``width`` times ``height`` pixels that the model sees.
 

@@ -25,6 +25,9 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes: ...
 
+    def version(self, name: str) -> str:
+        """A text that is another one once the file has changed; found without reading it."""
+
 
 def open_store(path: Path, content: str = LAYOUT) -> Store:
     """The store at ``path``; ``content`` is what it should hold, for messages.
@@ -64,6 +67,13 @@ class FolderStore:
 
     def read(self, name: str) -> bytes:
         return decoding.read_bytes(self.path / name)
+
+    def version(self, name: str) -> str:
+        try:
+            found = (self.path / name).stat()
+        except OSError as error:
+            raise DataError(f"{self.path / name} cannot be read: {error.strerror}") from error
+        return f"{found.st_size} {found.st_mtime_ns}"
 
 
 class ZipStore:
@@ -107,6 +117,10 @@ class ZipStore:
                 return file.read(decoding.MOST_BYTES + 1)
         except Exception as error:  # damaged, encrypted, packed in an unknown way: each raises its own kind
             raise DataError(f"{self.path}/{name} cannot be read: {first_line(error)}") from error
+
+    def version(self, name: str) -> str:
+        found = self._archive().getinfo(name)
+        return f"{found.file_size} {found.CRC:08x}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_opened": None}

@@ -79,6 +79,10 @@ class UnlabelledImageSet(Dataset[Any]):
         """What messages call a picture."""
         return f"{self.path}/{self.names[number]}"
 
+    def version(self, number: int) -> str:
+        """The name of a picture, and a text that is another one once its file has changed."""
+        return f"{self.names[number]} {self._store.version(self.names[number])}"
+
 
 def _around(names: list[str]) -> int:
     """How many folders are around all pictures.

@@ -127,6 +127,14 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.analysis.evaluation_rendering:render_csv",
         },
     ),
+    "distillation": Renderers(
+        "kswap.transfer.record:Distillation",
+        {
+            RICH: "kswap.transfer.record_rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.transfer.record_rendering:render_markdown",
+        },
+    ),
     "cams": Renderers(
         "kswap.analysis.cam:Cams",
         {

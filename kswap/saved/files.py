@@ -13,9 +13,12 @@ WEIGHTS, PLAN, REPORT = "model.safetensors", "plan.json", "report.json"
 FILES = (WEIGHTS, PLAN, *saved_files("report"))
 # What kswap.inference.store adds later.
 OPTIMIZED = "optimized.json"
+# What kswap.transfer.distillation adds: what was measured, and the weights that were the most accurate on the way.
+DISTILLATION, BEST_WEIGHTS = "distillation.json", "best.safetensors"
+_ADDED = (OPTIMIZED, DISTILLATION, BEST_WEIGHTS)
 
 # What a killed process leaves of a file that it was writing, also of kswap 0.1.0.
-_PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, (*FILES, OPTIMIZED)))})\.\w+(\.part)?")
+_PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, (*FILES, *_ADDED)))})\.\w+(\.part)?")
 
 
 def is_ours(name: str) -> bool:
@@ -24,7 +27,7 @@ def is_ours(name: str) -> bool:
     >>> is_ours("plan.json"), is_ours(".optimized.json.1f00ba42.part"), is_ours("cat.jpg")
     (True, True, False)
     """
-    return name in FILES or name == OPTIMIZED or _PARTIAL.fullmatch(name) is not None
+    return name in (*FILES, *_ADDED) or _PARTIAL.fullmatch(name) is not None
 
 
 def inside(root: Path, name: str) -> Path:

@@ -1,0 +1,126 @@
+"""``kswap distill``: a saved conversion learns from its original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kswap.cli.formats import format_option, show
+from kswap.cli.options import status
+from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trust_option
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def training_options(command: Command) -> Command:
+    """How long to train, by which recipe, and what accuracy is measured on."""
+    for option in reversed(
+        (
+            click.option("--images", type=click.IntRange(min=1), metavar="N", help="Images to see in training."),
+            click.option("--epochs", type=float, metavar="N", help="Passes over all pictures, instead of --images."),
+            click.option(
+                "--recipe",
+                default="distill",
+                show_default=True,
+                metavar="NAME|FILE",
+                help="How to train: distill, distill-quick, or a TOML file.",
+            ),
+            click.option("--lr", type=float, metavar="X", help="Learning rate, instead of the recipe's."),
+            click.option("--split", metavar="NAME", help="Folder of the data to train on; else train, or all."),
+            click.option(
+                "--eval-data",
+                type=click.Path(path_type=Path),
+                metavar="FOLDER_OR_ZIP",
+                help="Labelled pictures to measure accuracy on; else the held-out split of the data.",
+            ),
+            click.option("--eval-split", metavar="NAME", help="Which split of these."),
+            click.option(
+                "--eval-limit",
+                type=click.IntRange(min=1),
+                default=1000,
+                show_default=True,
+                metavar="N",
+                help="At most N of these, evenly over all.",
+            ),
+            click.option("--seed", type=int, default=0, show_default=True, help="Makes the run reproducible."),
+            click.option("--restart", is_flag=True, help="Start an unfinished run anew, instead of continuing it."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--teacher", required=True, metavar="MODEL|DIR", help="The original: a name, or a saved directory.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
+@training_options
+@click.option(
+    "--keep",
+    type=click.Choice(("last", "best")),
+    default="last",
+    show_default=True,
+    help="The weights of the end, or the most accurate ones on the way.",
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The result; else DIR-distilled.")
+@click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
+@preprocessing_options
+@device_option
+@format_option("distillation")
+@trust_option
+def distill(
+    directory: Path,
+    teacher: str,
+    data: Path,
+    preprocessing: str,
+    resize: str | None,
+    crop: float | None,
+    input_size: str | None,
+    restart: bool,
+    out: Path | None,
+    format_: str,
+    device: str,
+    trust_source: bool,
+    **options: Any,
+) -> None:
+    """Train a saved conversion to answer as its original does.
+
+    DIR is a directory that kswap saved. The pictures need no labels and may lie in any arrangement, in a folder or a
+    zip. Where some lie in class folders, accuracy is shown.
+
+    A run that was stopped, in whatever way, continues when the command is called again. Until it is done,
+    OUT.distilling holds its state.
+
+    \b
+    kswap distill small --teacher efficientnet_b0 --data photos
+    kswap distill small --teacher big --data imagenette.zip --images 12000 --out smart
+    """
+    from kswap.malloc import keep_freed_memory
+
+    keep_freed_memory()
+    target = out if out is not None else directory.with_name(f"{directory.name}-distilled")
+    with status(f"loading {directory}"):
+        import kswap
+        from kswap.analysis.loaded_model import load_model
+
+        conversion = kswap.load(directory, device=device, trust_source=trust_source)
+        own = load_model(conversion).preprocessing
+        prepared = adjusted(own, preprocessing, resize, crop, input_size)
+    changed = None if prepared == own else prepared
+    click.echo(f"pictures: {prepared}", err=True)
+    done = kswap.distill(
+        conversion,
+        teacher,
+        data,
+        **options,
+        out=target,
+        resume=not restart,
+        device=device,
+        preprocessing=changed,
+        trust_source=trust_source,
+    )
+    show(done, format_)
+    click.echo(f"saved in {target}: load it with kswap.load({str(target)!r})", err=True)

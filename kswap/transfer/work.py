@@ -1,0 +1,139 @@
+"""The directory that a run works in until it is done, so that it continues after being killed at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kswap.codec import encode
+from kswap.errors import TrainingError, excerpt, first_line, wording
+from kswap.files import PARTIAL, read_json, replace_file, write_text
+
+try:
+    import fcntl
+except ImportError:  # Windows has no locks on directories
+    fcntl = None  # type: ignore[assignment]
+
+_SETTINGS, _CHECKPOINT = "settings.json", "checkpoint.pt"
+
+
+class WorkDirectory:
+    """A directory beside the result of a run: what was asked for, and how far it is.
+
+    Args:
+        path: The directory.
+        settings: What was asked for, as JSON values: a run is only continued with the same.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.settings = encode(settings)
+
+    @contextlib.contextmanager
+    def opened(self, resume: bool) -> Iterator[None]:
+        """Hold the directory for this process alone; with ``resume`` what it holds stays, and is removed otherwise.
+
+        Raises:
+            TrainingError: Another process works in it, it was begun with other settings, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with _locked(self.path):
+                if not resume:
+                    self._empty()
+                self._check_settings()
+                for left in self.path.glob(f".*{PARTIAL}"):
+                    left.unlink(missing_ok=True)
+                yield
+        except OSError as error:
+            raise TrainingError(
+                f"{excerpt(self.path, 200)} cannot be written: {error.strerror or error}; choose another directory"
+            ) from error
+
+    def remove(self) -> None:
+        """Remove the directory, once the result is elsewhere."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint, whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        replace_file(self.path / _CHECKPOINT, buffer.getvalue())
+
+    def load(self) -> dict[str, Any] | None:
+        """The checkpoint, read without running anything in it; ``None`` where there is none yet.
+
+        Raises:
+            TrainingError: It is damaged.
+        """
+        path = self.path / _CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # unpickling a damaged file raises whatever it meets
+            raise TrainingError(f"the checkpoint {path} is damaged ({first_line(error)}): {_anew()}") from error
+        return state
+
+    def _empty(self) -> None:
+        for name in os.listdir(self.path):
+            inner = self.path / name
+            if inner.is_dir() and not inner.is_symlink():
+                shutil.rmtree(inner)
+            else:
+                inner.unlink()
+
+    def _check_settings(self) -> None:
+        path = self.path / _SETTINGS
+        if not path.is_file():
+            if any(not name.endswith(PARTIAL) for name in os.listdir(self.path)):
+                raise TrainingError(f"{excerpt(self.path, 200)} holds files that are not of this run: remove it")
+            write_text(path, json.dumps(self.settings, indent=1), TrainingError)
+            return
+        before = read_json(path, TrainingError, "settings")
+        if not isinstance(before, dict):
+            raise TrainingError(f"{path} holds no settings of a run: {_anew()}")
+        other = [key for key in self.settings if before.get(key) != self.settings[key]]
+        if other:
+            changes = ", ".join(f"{key}: {_short(before.get(key))}, now {_short(self.settings[key])}" for key in other)
+            raise TrainingError(
+                f"{excerpt(self.path, 200)} holds an unfinished run with other settings ({excerpt(changes, 300)}): "
+                f"{_anew()}, or choose another directory for the result"
+            )
+
+
+def _anew() -> str:
+    return wording("pass resume=False to start anew", "start anew with --restart")
+
+
+def _short(value: object) -> str:
+    return excerpt(value, 24)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold a lock on a directory, which is gone with the process however that ends."""
+    if fcntl is None:
+        yield
+        return
+    number = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"another process works in {excerpt(directory, 200)}: wait for it, or choose another directory"
+            ) from error
+        except OSError:  # some file systems have no locks
+            pass
+        yield
+    finally:
+        os.close(number)
