@@ -24,7 +24,7 @@ from kswap.projection.walk import MOST_KEPT, Walk, walk_of
 from kswap.report.projection import ProjectionRecord, SiteError
 
 # Positions per site that the moments are taken from; a random part of a larger map stands for all of it.
-_MOST_POSITIONS = 400_000
+_MOST_POSITIONS = 100_000
 
 
 def project_(
