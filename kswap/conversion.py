@@ -197,14 +197,15 @@ def convert(
         trained = full_clone(converted) if initialiser.fits else None
         made, replacements = operate_(converted, made, initialiser, call, observed, replay=plan is not None)
         converted.to(target)
+        record = None
         if trained is not None and calibration is not None:
             samples = calibration_of(calibration, trained, call, images, seed)
-            calls = {name: record.calls for name, record in observed.records.items()}
-            made, _ = project_(converted, trained.to(target), made, replacements, calls, samples, seed, progress)
+            calls = {name: ran.calls for name, ran in observed.records.items()}
+            made, record = project_(converted, trained.to(target), made, replacements, calls, samples, seed, progress)
     check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)
-    report = report_of(made, drop_in=type(converted) is type(original), notes=(*run.notes, *source.notes))
+    report = report_of(made, type(converted) is type(original), (*run.notes, *source.notes), record)
     return Conversion(converted, made, report, source, base_hash, call=call.to("meta"))
 
 

@@ -17,7 +17,7 @@ from kswap.planner.block_plan import BlockPlan
 from kswap.planner.plan import Plan
 from kswap.progress import progress_bar
 from kswap.projection.calibration import Calibration
-from kswap.projection.kinds import fit, write_
+from kswap.projection.kinds import fit, matrix_of, write_
 from kswap.projection.moments import MomentSums
 from kswap.projection.norms import is_matched, match_norm_
 from kswap.projection.walk import MOST_KEPT, Walk, walk_of
@@ -122,4 +122,4 @@ def _project_site_(
     weight = affine_of(layer, inputs, channel_dim(layer)).weight
     fitted = fit(done.plan.layer, weight, moments, seed)
     write_(done.block, fitted, moments)
-    return fitted.plan, moments.error(fitted.matrix)
+    return fitted.plan, moments.error(matrix_of(done.block).weight)
