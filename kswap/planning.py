@@ -66,7 +66,7 @@ class PlanSettings:
         block = BlockSettings(kind=kind, ch=ch, scheme=scheme, rank=rank)
         loaded = load_rules(rules, scheme=scheme)
         kinds = {kind, loaded.defaults.kind, *(rule.settings.kind for rule in loaded.rules)}
-        if rank is not None and kinds <= {"grouped", None}:
+        if rank is not None and "low-rank" not in kinds:
             raise PlanError("rank is for the kind low-rank: ask for that kind as well, or leave the rank out")
         if linear and "linear" not in loaded.kinds:
             loaded = replace(loaded, kinds=(*loaded.kinds, "linear"))

@@ -14,7 +14,8 @@ from torch import fx, nn
 from kswap.errors import KswapError, first_line
 from kswap.graph.call import Call
 from kswap.graph.clone import full_clone, meta_clone
-from kswap.nn.grouped import GroupedPointwise, Interleave
+from kswap.nn.grouped import GroupedPointwise
+from kswap.nn.indices import IndexBuffers
 from kswap.nn.norms_and_activations import is_activation, is_norm
 from kswap.nn.pointwise import kind_of
 
@@ -109,7 +110,7 @@ class ModelTracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, (*self._notrace, GroupedPointwise, Interleave)) or kind_of(m):
+        if isinstance(m, (*self._notrace, GroupedPointwise, IndexBuffers)) or kind_of(m):
             return True
         if is_norm(m) or is_activation(m) or super().is_leaf_module(m, module_qualified_name):
             return True

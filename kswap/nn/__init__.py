@@ -3,11 +3,13 @@
 from kswap.nn.block import Absorbed, PointwiseBlock
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.nn.kinds import build_block
+from kswap.nn.kinds.assigned import AssignedBlock
 from kswap.nn.kinds.grouped import GroupedBlock
 from kswap.nn.kinds.low_rank import LowRankBlock
 
 __all__ = [
     "Absorbed",
+    "AssignedBlock",
     "GroupedBlock",
     "GroupedPointwise",
     "Interleave",

@@ -153,5 +153,9 @@ def _layer(site: Site, data: dict[str, Any], what: str) -> BlockPlan:
 
 
 def differs_from_settings(plan: SitePlan) -> bool:
-    """Whether the layout of a replaced site is another than its own settings make."""
-    return plan.replaced and _made(plan.site, plan.to_json(), plan.name) != plan.layer
+    """Whether the layout of a replaced site is another than its own settings make, whatever was fitted to data."""
+    if not plan.replaced:
+        return False
+    made, fitted = _made(plan.site, plan.to_json(), plan.name), BLOCK_KINDS[plan.layer.kind].fitted_keys
+    stored = plan.layer.shape_to_json() | dict.fromkeys(fitted)
+    return made.shape_to_json() != stored

@@ -18,9 +18,13 @@ def _flat(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns() -> tuple[str, ...]:
-    """The JSON keys of a site, and the flattened keys that a block of each kind has."""
+    """The JSON keys of a site, and the flattened keys that a block of each kind has.
+
+    What a fit to data has found is left out: it has a number for every channel.
+    """
+    fitted = {key for kind in BLOCK_KINDS.values() for key in kind.fitted_keys}
     shapes = [plan_block(64, 64, BlockSettings(kind=kind)).shape_to_json() for kind in BLOCK_KINDS]
-    layouts = [_flat({key: shape[key] for key in SHAPE_KEYS if key in shape}) for shape in shapes]
+    layouts = [_flat({key: shape[key] for key in SHAPE_KEYS if key in shape and key not in fitted}) for shape in shapes]
     return (*FACT_KEYS, *dict.fromkeys(key for layout in layouts for key in layout))
 
 

@@ -55,11 +55,11 @@ class SiteSettings:
                     check(number)
                 except PlanError as error:
                     raise RuleError(str(error)) from error
-        if self.kind == "grouped" and self.rank is not None:
-            raise RuleError("a grouped block has no rank; leave out rank, or set kind = 'low-rank'")
+        if self.rank is not None and self.kind is not None and "rank" not in BLOCK_KINDS[self.kind].keys:
+            raise RuleError(f"{_an(self.kind)} block has no rank; leave out rank, or set kind = 'low-rank'")
         takes_in = self.kind is None or BLOCK_KINDS[self.kind].plan_class.absorbs
         if self.placement == "absorbed" and not takes_in:
-            raise RuleError(f"a {self.kind} block takes in no norm or activation; leave out placement")
+            raise RuleError(f"{_an(self.kind)} block takes in no norm or activation; leave out placement")
         if self.placement == "linear" and self.activation is not None:
             raise RuleError("an activation has no place in a linear block; leave out activation or placement")
 
@@ -70,6 +70,11 @@ class SiteSettings:
 
     def to_json(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in self.stated}
+
+
+def _an(kind: str | None) -> str:
+    """A kind of block with its article, for messages."""
+    return f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind}"
 
 
 @dataclass(frozen=True)

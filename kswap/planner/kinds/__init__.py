@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from kswap.errors import PlanError, nearest
 from kswap.planner.block_plan import BlockPlan
-from kswap.planner.kinds import grouped, low_rank
+from kswap.planner.kinds import assigned, grouped, low_rank
 from kswap.planner.kinds.kind import BlockKind, BlockSettings
 
-BLOCK_KINDS: dict[str, BlockKind] = {kind.name: kind for kind in (grouped.KIND, low_rank.KIND)}
+BLOCK_KINDS: dict[str, BlockKind] = {kind.name: kind for kind in (grouped.KIND, low_rank.KIND, assigned.KIND)}
 
 
 def check_kind(kind: object) -> str:

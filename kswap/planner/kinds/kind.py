@@ -42,7 +42,8 @@ class BlockKind:
     """One kind of block: its name, what it is in a sentence, its planning, and the class of its plans.
 
     ``plan`` takes input channels, output channels and settings. ``plan_class`` reads the layouts that a plan file
-    stores. ``setting_keys`` and ``layout_keys`` are its keys in ``plan.json``, beside those of every site.
+    stores. ``setting_keys`` and ``layout_keys`` are its keys in ``plan.json``, beside those of every site;
+    ``fitted_keys`` are those of ``layout_keys`` that no setting decides, but a fit to data, and are ``None`` before it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class BlockKind:
     plan_class: type[BlockPlan]
     setting_keys: tuple[str, ...]
     layout_keys: tuple[str, ...]
+    fitted_keys: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def drawing(paths: list[ChannelPath], inputs: str, outputs: str, glyphs: Glyphs)
     return [f"{reads:>{left}}  {arrow:3}  {makes:<{right}}  {label}".rstrip() for reads, arrow, makes, label in rows]
 
 
-def _layout_lines(layout: GroupedLayout) -> list[str]:
+def layout_lines(layout: GroupedLayout) -> list[str]:
     """What a grouped layer is, in sentences."""
     width = layout.group_width
     if layout.is_dense:
@@ -141,7 +141,7 @@ def _layout_step(letter: str, layout: GroupedLayout, source: list[int], read: st
     )
     drawn = drawing(paths_of(layout, source), f"reads {read}", f"makes {letter}'s channels", glyphs)
     title = f"{letter}, grouped pointwise convolution"
-    return ExplanationStep(title, numbers, tuple(_layout_lines(layout)), tuple(drawn))
+    return ExplanationStep(title, numbers, tuple(layout_lines(layout)), tuple(drawn))
 
 
 def _interleave_step(plan: LayerPlan, step: int, glyphs: Glyphs) -> ExplanationStep:
