@@ -63,7 +63,7 @@ def plan(
         input_size: (height, width) or (channels, height, width); without it, the model's own input size.
         skip_strides: turn the first N strided stages of the network to stride 1, as the papers do for 32x32 images.
         linear: replace Linear layers too (``match = ["conv", "linear"]`` in a rule file).
-        kind: the kind of block, ``"grouped"`` or ``"low-rank"``; rules may change it.
+        kind: the kind of block, ``"grouped"``, ``"low-rank"`` or ``"assigned"``; rules may change it.
         rank: channels in the middle of low-rank blocks; without it, about the weights of the grouped block.
         init: where :func:`convert` will take the weights of the blocks from; decides the placement.
         placement: ``"absorbed"`` (K and L each take in a copy of the norm and activation that follow, as in the

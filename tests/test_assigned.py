@@ -156,20 +156,20 @@ def test_saved_and_loaded(conversion: kswap.Conversion, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reads": [0, 1]}, "reads must name 16 channels, not 2"),
+        ({"reads": [0, 1]}, "reads must name 32 channels, not 2"),
         ({"writes": ["a"]}, "writes must be a list of channel numbers"),
         ({"writes": [0.5] * 64}, "writes must be a list of channel numbers"),
         ({"writes": {}}, "writes must be a list of channel numbers"),
-        ({"reads": [0] * 16}, "reads must name every channel, and channel 1 is missing"),
-        ({"reads": [*range(15), 16]}, "reads must name channels from 0 to 15, not 16"),
-        ({"reads": [*range(1, 16), -1]}, "reads must name channels from 0 to 15, not -1"),
+        ({"reads": [0] * 32}, "reads must name every channel, and channel 1 is missing"),
+        ({"reads": [*range(31), 32]}, "reads must name channels from 0 to 31, not 32"),
+        ({"reads": [*range(1, 32), -1]}, "reads must name channels from 0 to 31, not -1"),
         ({"k": None}, "a layout without K can have neither reads nor writes"),
         ({"interleave_step": 3}, "is of kind assigned, which has no interleave_step"),
     ],
 )
 def test_orders_that_do_not_fit_are_one_sentence(change: dict[str, object], message: str) -> None:
     data = plan_with_orders().to_json()
-    site = next(site for site in data["sites"] if site["in_channels"] == 16 and site["action"] == "replace")
+    site = next(site for site in data["sites"] if site["name"] == "blocks.3.0.conv_pw" and site["action"] == "replace")
     site |= change
     with pytest.raises(KswapError, match=message) as caught:
         kswap.Plan.from_json(data)
@@ -194,7 +194,7 @@ def test_compared_with_other_orders(conversion: kswap.Conversion, format_: str) 
     assert "reads" in diff_reports(fresh, conversion.report).changed[0].fields
     file = io.StringIO()
     render(diff_reports(fresh, conversion.report), format_, Console(file=file, width=120))
-    assert "assigned" in file.getvalue()
+    assert ("assigned" in file.getvalue()) is (format_ != "csv")
 
 
 @pytest.mark.parametrize("format_", ["rich", "json", "md", "html", "csv"])

@@ -44,6 +44,16 @@ def test_low_rank_is_known_to_its_own_files_only() -> None:
     assert named <= {"planner/kinds/__init__.py", "planner/kinds/kind.py", "nn/__init__.py"}
 
 
+def test_assigned_is_known_to_its_own_files_only() -> None:
+    """Beside its files: the registry, and what ``kswap.nn`` offers."""
+    named = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if path.stem != "assigned" and re.search(r"kinds.assigned|AssignedBlock|AssignedPlan", path.read_text("utf-8"))
+    }
+    assert named <= {"planner/kinds/__init__.py", "nn/__init__.py"}
+
+
 @pytest.mark.parametrize("kind", BLOCK_KINDS)
 def test_a_plan_of_every_kind_survives_json(kind: str) -> None:
     plan = plan_block(96, 40, BlockSettings(kind=kind, ch=8))

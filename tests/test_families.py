@@ -125,6 +125,11 @@ def test_nothing_outside_low_rank_blocks_changes(family: str) -> None:
     check_that_nothing_else_changes(QUICK[family], "low-rank")
 
 
+@pytest.mark.parametrize("family", ["efficientnet", "resnet"])
+def test_nothing_outside_assigned_blocks_changes(family: str) -> None:
+    check_that_nothing_else_changes(QUICK[family], "assigned")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW.values(), ids=SLOW)
 def test_nothing_outside_the_blocks_changes_slow(name: str) -> None:

@@ -185,7 +185,10 @@ def test_graph_module_shows_both_layers(conversion: kswap.Conversion) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "lowrank"}, r"unknown kind of block 'lowrank': known are grouped, low-rank; did you mean low-rank\?"),
+        (
+            {"kind": "lowrank"},
+            r"unknown kind of block 'lowrank': known are grouped, low-rank, assigned; did you mean low-rank\?",
+        ),
         ({"rank": 4}, "rank is for the kind low-rank"),
         ({"kind": "low-rank", "rank": 0}, "rank must be a whole number from 1"),
         ({"kind": "low-rank", "rank": "4"}, "rank must be a whole number from 1"),

@@ -15,9 +15,10 @@ import kswap
         ("test_efficientnet", {}),
         ("test_resnet", {"scheme": "v1"}),
         ("test_efficientnet", {"kind": "low-rank"}),
+        ("test_efficientnet", {"kind": "assigned"}),
         ("test_efficientnet", {"rules": {"placement": "linear"}}),
     ],
-    ids=["v2", "v1", "low-rank", "linear"],
+    ids=["v2", "v1", "low-rank", "assigned", "linear"],
 )
 def test_scripted_models_compute_the_same(name: str, options: dict[str, object]) -> None:
     model = kswap.convert(name, ch=4, device="cpu", seed=0, input_size=(32, 32), **options).model.eval()

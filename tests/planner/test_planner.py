@@ -537,7 +537,7 @@ def test_the_stored_layout_is_what_counts_and_a_note_says_that_its_settings_woul
         (("sites", 0, "l"), GroupedLayout.even(14, 10, 2).to_json(), "do not make 2 groups of 7"),
         (("sites", 0, "interleave_step"), 11, "interleave_step must be a whole number from 2 to 10, not 11"),
         (("sites", 0, "interleave_step"), 1, "interleave_step must be a whole number from 2 to 10, not 1"),
-        (("sites", 0, "kind"), "dense", "unknown kind of block 'dense': known are grouped, low-rank"),
+        (("sites", 0, "kind"), "dense", "unknown kind of block 'dense': known are grouped, low-rank, assigned"),
         (("sites", 0, "kind"), "low-rank", "site 'a' is of kind low-rank, which has no second_layer"),
         (("sites", 0, "rank"), 3, "site 'a' is of kind grouped, which has no rank"),
         (("sites", 0, "k"), 5, "must be a table of five integers"),

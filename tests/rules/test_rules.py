@@ -152,7 +152,7 @@ def ranked_rules(draw: st.DrawFn) -> tuple[Specificity, Rule]:
     match = Match(name=(name,)) if name else Match(role=("projection",))
     keys = draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=3, unique=True))
     chosen = {key: draw(VALUES[key]) for key in keys}
-    if chosen.get("kind") == "low-rank":
+    if chosen.get("kind") in ("low-rank", "assigned"):
         chosen.pop("placement", None)
     if chosen.get("placement") == "linear":
         chosen.pop("activation", None)

@@ -1,8 +1,8 @@
 """Kinds of blocks, one file each: from channel numbers and settings to the plan of a block.
 
 A kind that is added here needs a module of the same name in :mod:`kswap.nn.kinds` (its layers), in
-``kswap/inference/kinds`` and ``kswap/training/kinds`` (the ways to compute it) and in ``kswap/report/kinds`` (its
-explanation and drawing).
+``kswap/inference/kinds`` and ``kswap/training/kinds`` (the ways to compute it), in ``kswap/report/kinds`` (its
+explanation and drawing) and in ``kswap/projection/kinds`` (its fit to trained weights).
 """
 
 from __future__ import annotations
