@@ -24,7 +24,7 @@ from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
 from kswap.projection.calibration import IMAGES, CalibrationData, calibration_of, check_calibration
 from kswap.projection.project import project_
 from kswap.report.report import report_of
-from kswap.sources.check import check_model
+from kswap.sources.check import check_model, check_trained
 from kswap.sources.device import choose_device
 from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
@@ -182,6 +182,8 @@ def convert(
     seed = drawn_seed() if seed is None else seed
     with preserved_random_state(seed):
         source, original = original_model(model, model_kwargs, pretrained=pretrained, weights=weights)
+        if initialiser.fits and named and not pretrained and weights is None:
+            check_trained(source)
         converted = original if named else full_clone(original)
         base_hash = structure_hash(converted)
         own_call = call_for(converted, source, example_input)
