@@ -21,7 +21,7 @@ from kswap.sources.source import Source, parse_source
 from kswap.sources.trained import build_trained
 
 # Sources whose weights are published; a user's own factory loads its weights itself.
-_PUBLISHED = ("timm", "torchvision")
+PUBLISHED = ("timm", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _trained(source: Source, weights: str | Path | None = None) -> tuple[Source,
         return build_trained(source, weights=weights)
     if source.kind == "papers":
         raise ModelError(f"{source.title} has no published weights here: pass a directory that kswap saved")
-    module = build(source, pretrained=source.kind in _PUBLISHED)
+    module = build(source, pretrained=source.kind in PUBLISHED)
     return source, module
 
 

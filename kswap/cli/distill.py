@@ -55,7 +55,13 @@ def training_options(command: Command) -> Command:
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--teacher", required=True, metavar="MODEL|DIR", help="The original: a name, or a saved directory.")
+@click.option("--teacher", metavar="MODEL|DIR", help="A name, or a saved directory; else the original of DIR.")
+@click.option(
+    "--teacher-weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Trained weights of the teacher, instead of published ones: safetensors, or a state dict of torch.save.",
+)
 @click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
 @training_options
 @click.option(
@@ -73,7 +79,7 @@ def training_options(command: Command) -> Command:
 @trust_option
 def distill(
     directory: Path,
-    teacher: str,
+    teacher: str | None,
     data: Path,
     preprocessing: str,
     resize: str | None,
@@ -96,6 +102,7 @@ def distill(
 
     \b
     kswap distill small --teacher efficientnet_b0 --data photos
+    kswap distill small --teacher-weights trained.pth --data photos
     kswap distill small --teacher big --data imagenette.zip --images 12000 --out smart
     """
     from kswap.malloc import keep_freed_memory

@@ -14,18 +14,20 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from kswap.analysis.loaded_model import PUBLISHED
 from kswap.codec import encode
 from kswap.converted import Conversion
 from kswap.data.preprocessing import Preprocessing
 from kswap.data.unlabelled import UnlabelledImageSet
-from kswap.errors import SavedError, TrainingError, excerpt
+from kswap.errors import SavedError, TrainingError, excerpt, wording
 from kswap.files import replace_file, sync_directory
-from kswap.loading import load
+from kswap.loading import load, original_model
 from kswap.saved.directory import check_writable, read_report
 from kswap.saved.files import BEST_WEIGHTS, DISTILLATION
 from kswap.saved.manifest import read_manifest
 from kswap.saved.replacing import exchange
 from kswap.saved.weights import load_weights_
+from kswap.sources.trained import build_trained
 from kswap.transfer.recipe import Recipe, load_recipe
 from kswap.transfer.record import Distillation, DistillationRecord, finished
 from kswap.transfer.run import Run
@@ -41,9 +43,10 @@ _RESULT = "result"
 @torch.inference_mode(False)
 def distill(
     conversion: Conversion | str | Path,
-    teacher: nn.Module | Conversion | str | Path,
+    teacher: nn.Module | Conversion | str | Path | None,
     data: str | Path | UnlabelledImageSet,
     *,
+    teacher_weights: str | Path | None = None,
     images: int | None = None,
     epochs: float | None = None,
     recipe: str | Path | Mapping[str, Any] | Recipe = "distill",
@@ -72,7 +75,9 @@ def distill(
     Args:
         conversion: What to train, or the directory it was saved in.
         teacher: A module, a conversion, a directory that kswap saved, or a name, which is built with its published
-            weights.
+            weights, or with those in ``teacher_weights``. ``None`` is the original of ``conversion``.
+        teacher_weights: A file of trained weights for a teacher that is built: safetensors, or a state dict of
+            ``torch.save``. No code in it runs.
         data: A folder or zip of pictures in any arrangement.
         images: Images to see, each as often as it is seen, rounded up to whole batches; otherwise as in the recipe.
         epochs: The same as a number of passes over all pictures.
@@ -117,9 +122,10 @@ def distill(
     made = load_recipe(recipe, lr=lr)
     pictures = data if isinstance(data, UnlabelledImageSet) else UnlabelledImageSet(data, split)
     steps = _steps(made, images, epochs, len(pictures))
+    start = _conversion_of(conversion, device, trust_source)
     run = Run.of(
-        _conversion_of(conversion, device, trust_source),
-        teacher,
+        start,
+        _teacher_of(teacher, teacher_weights, start),
         pictures,
         made,
         steps,
@@ -168,12 +174,33 @@ def _conversion_of(
     return load(conversion, device=device if device is not None else "auto", trust_source=trust_source)
 
 
+def _teacher_of(
+    teacher: nn.Module | Conversion | str | Path | None, weights: str | Path | None, conversion: Conversion
+) -> nn.Module | Conversion | str | Path:
+    """The teacher; a name that is that of the conversion's original is built as that was, with its classes."""
+    source = conversion.source
+    if teacher is not None and weights is None and (str(teacher) != source.title or source.kind == "module"):
+        return teacher
+    config = getattr(conversion.model, "pretrained_cfg", None)
+    published = config.get("num_classes") if isinstance(config, Mapping) else None
+    if weights is None and (source.kind not in PUBLISHED or source.kwargs.get("num_classes", published) != published):
+        raise TrainingError(
+            f"{excerpt(source.title)} has no published weights for these classes: pass the trained original as the "
+            f"teacher, or a file of its weights ({wording('teacher_weights=', '--teacher-weights')})"
+        )
+    if isinstance(teacher, nn.Module | Conversion):
+        raise TrainingError("teacher_weights can only be given with a teacher's name, not with a module")
+    if teacher is not None and str(teacher) != source.title:
+        return original_model(str(teacher), {}, weights=weights)[1]
+    return build_trained(source, pretrained=weights is None, weights=weights)[1]
+
+
 def _result(run: Run, state: State, keep: str) -> Conversion:
     """The conversion with the weights to keep, in eval mode."""
     model = run.student.model
     if keep == "best" and state.best is not None:
         Classifier(model, run.student.preprocessing).load_state_dict(state.best)
-    model.eval()
+    model.to(memory_format=torch.contiguous_format).eval()
     return replace(run.conversion, model=model)
 
 
@@ -190,7 +217,7 @@ def _save(result: Conversion, record: DistillationRecord, state: State, fresh: P
     result.save(fresh, force=True)
     replace_file(fresh / DISTILLATION, json.dumps(encode(record), indent=1).encode() + b"\n")
     if state.best is not None:
-        own = {name.removeprefix("model."): tensor for name, tensor in state.best.items()}
+        own = {name.removeprefix("model."): tensor.contiguous() for name, tensor in state.best.items()}
         replace_file(fresh / BEST_WEIGHTS, save(own))
     check_writable(target, force)  # what appeared meanwhile
     try:

@@ -191,6 +191,8 @@ class Trainer:
         set_modes_(self.student, self.frozen)
         with preserved_random_state(hash((self.seed, state.step)) % 2**63):
             inputs = self.loaded.inputs(self.pictures.inputs(numbers))
+            if inputs.device.type == "cpu":  # as the student's weights are
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
             if self.answers is not None:
                 self.teacher.answers = self.answers[numbers].to(inputs.device, inputs.dtype)
             loss: Tensor = self.task(inputs, self.pictures.labels(numbers).to(inputs.device))["loss"]

@@ -190,3 +190,23 @@ def test_a_damaged_picture_is_one_sentence(pictures: Path, tmp_path: Path) -> No
     (folder / "9.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"9.png is not a picture"):
         distilled(folder)
+
+
+def test_the_teacher_is_the_original_with_weights_of_a_file(pictures: Path, tmp_path: Path) -> None:
+    torch.save({"state_dict": teacher().state_dict()}, tmp_path / "trained.pth")
+    by_module = distilled(pictures)
+    for name in (None, "test_resnet"):
+        done = kswap.distill(
+            student(),
+            name,
+            pictures,
+            teacher_weights=tmp_path / "trained.pth",
+            recipe=QUICK,
+            images=40,
+            progress=False,
+        )
+        assert same(weights_of(done.conversion), weights_of(by_module.conversion))
+    with pytest.raises(TrainingError, match=r"has no published weights for these classes: pass the trained original"):
+        kswap.distill(student(), None, pictures)
+    with pytest.raises(TrainingError, match="only be given with a teacher's name"):
+        kswap.distill(student(), teacher(), pictures, teacher_weights=tmp_path / "trained.pth")
