@@ -32,7 +32,6 @@ FLOORS = (
     {"budgets"},
     {"converted"},
     {"loading"},
-    {"budgeting"},
     {"conversion"},
     {"analysis"},
     {"inference"},

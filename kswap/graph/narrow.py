@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kswap.errors import PlanError, excerpt
 from kswap.graph.replace import replace_modules_
 from kswap.nn.norms_and_activations import is_norm
-from kswap.planner.narrowing import Narrowing
+from kswap.planner.narrowing import HiddenChannels, Narrowing
 
 # Where a layer has channels that are taken out.
 _OUTPUTS, _INPUTS, _ALONG = "outputs", "inputs", "along"
@@ -117,22 +117,27 @@ def narrow_(model: nn.Module, narrowing: Narrowing, keep: Tensor | None = None) 
     >>> model[0].out_features, model[2].in_features, tuple(model[2].weight.shape)
     (8, 8, (4, 8))
     """
-    hidden = narrowing.hidden
     kept = torch.arange(narrowing.channels) if keep is None else keep
     if len(kept) != narrowing.channels:
         raise ValueError(f"{narrowing.channels} channels stay, not {len(kept)}")
     new_of: dict[nn.Module, nn.Module] = {}
+    for name, place in _places(narrowing.hidden):
+        module = _find(model, name)
+        width = {_OUTPUTS: outputs_of, _INPUTS: inputs_of, _ALONG: _width_along}[place](module)
+        if width != narrowing.hidden.width:
+            raise PlanError(
+                f"the plan does not fit this model: '{excerpt(name)}' is a {type(module).__name__} "
+                f"without {narrowing.hidden.width} channels to make fewer"
+            )
+        new_of[module] = _sliced(module, kept, place)
+    replace_modules_(model, new_of)
+
+
+def _places(hidden: HiddenChannels) -> Iterator[tuple[str, str]]:
+    """The layers that hold the channels, and where."""
     for names, place in ((hidden.made_by, _OUTPUTS), (hidden.along, _ALONG), (hidden.read_by, _INPUTS)):
         for name in names:
-            module = _find(model, name)
-            width = {_OUTPUTS: outputs_of, _INPUTS: inputs_of, _ALONG: _width_along}[place](module)
-            if width != hidden.width:
-                raise PlanError(
-                    f"the plan does not fit this model: '{excerpt(name)}' is a {type(module).__name__} "
-                    f"without {hidden.width} channels to make fewer"
-                )
-            new_of[module] = _sliced(module, kept, place)
-    replace_modules_(model, new_of)
+            yield name, place
 
 
 def _find(model: nn.Module, name: str) -> nn.Module:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kswap.graph.modes import evaluating
 from kswap.graph.splice import Replacement, put_, undo_
 from kswap.nn.affine import affine_of
-from kswap.nn.pointwise import channel_dim, channels_of, stride_of
+from kswap.nn.pointwise import channel_dim, channels_of
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.plan import Plan
 from kswap.progress import progress_bar
 from kswap.projection.calibration import Calibration
+from kswap.projection.hidden import HiddenFit
 from kswap.projection.kinds import fit, matrix_of, write_
-from kswap.projection.moments import MomentSums
+from kswap.projection.moments import Moments
 from kswap.projection.norms import is_matched, match_norm_
-from kswap.projection.walk import MOST_KEPT, Walk, walk_of
+from kswap.projection.positions import Positions
+from kswap.projection.walk import MOST_KEPT, walk_of
 from kswap.report.projection import ProjectionRecord, SiteError
 
 # Positions per site that the moments are taken from; a random part of a larger map stands for all of it.
@@ -46,7 +49,7 @@ def project_(
 
     Args:
         converted: holds the blocks; all of them have to be new.
-        original: of the same structure, before the surgery.
+        original: of the same structure, before the surgery and before the narrowings of the plan.
         plan: what the blocks were made from.
         replacements: what the surgery has replaced.
         calls: how often one forward pass calls each module, by name, in the order of their first calls.
@@ -61,21 +64,28 @@ def project_(
     begin = time.perf_counter()
     waiting = {done.name: done for done in replacements}
     undo_(converted, replacements)
-    stops = _stops(original, waiting, calls)
+    converted.to(next(original.parameters()).device)  # the layers that are back were not there when it was moved
     sites, errors = {site.name: site for site in plan.sites}, []
-    positions = _Positions(_MOST_POSITIONS // len(calibration.batches), torch.Generator().manual_seed(seed))
-    with evaluating(converted, original), progress_bar("projecting", len(stops), shown=progress) as bar:
+    positions = Positions(_MOST_POSITIONS // len(calibration.batches), torch.Generator().manual_seed(seed))
+    with ExitStack() as during:
+        during.enter_context(evaluating(converted, original))
+        hidden = HiddenFit(converted, original, plan.narrowings)
+        stops = _stops(original, (*waiting, *hidden.stops), calls)
+        bar = during.enter_context(progress_bar("projecting", len(stops), shown=progress))
         walk = walk_of(original, converted, calibration.batches, stops, calls, most_kept)
         for name in stops:
+            hidden.choose_(name, walk, positions)
             if name in waiting:
                 done = waiting.pop(name)
                 bar.label(f"projecting {name}")
-                fitted_plan, error = _project_site_(done, walk, original.get_submodule(name), positions, seed)
+                fitted_plan, error = _project_site_(done, hidden.moments(name, walk, positions), seed)
                 put_(converted, done)
                 sites[name] = replace(sites[name], layer=fitted_plan)
                 errors.append(SiteError(name, error))
-            else:
-                match_norm_(converted.get_submodule(name), walk.inputs_of(name))
+            elif hidden.reads(name):
+                hidden.refit_(name, walk, positions)
+            elif is_matched(original.get_submodule(name)):
+                match_norm_(converted.get_submodule(name), hidden.seen(name, walk.inputs_of(name)))
             bar.advance()
     for done in waiting.values():  # no forward pass reaches them
         put_(converted, done)
@@ -83,43 +93,17 @@ def project_(
     return replace(plan, sites=tuple(sites.values())), record
 
 
-def _stops(original: nn.Module, sites: Mapping[str, Replacement], calls: Mapping[str, int]) -> list[str]:
-    """The modules where a walk stops, in the order in which they run: the sites, and norms after the first of them."""
+def _stops(original: nn.Module, sites: Collection[str], calls: Mapping[str, int]) -> list[str]:
+    """The modules where a walk stops, in the order in which they run: ``sites``, and norms after the first of them."""
     names = [name for name in calls if name in sites or is_matched(original.get_submodule(name))]
     first = next((place for place, name in enumerate(names) if name in sites), len(names))
     return names[first:]
 
 
-class _Positions:
-    """Rows of channels from the inputs or outputs of a layer; of large maps a random part."""
-
-    def __init__(self, most: int, generator: torch.Generator) -> None:
-        self._most = max(most, 1)
-        self._generator = generator
-
-    def of(self, layer: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """``x`` and ``y``, input and output of ``layer``, as ``(positions, channels)`` at the same positions."""
-        dim = channel_dim(layer)
-        for offset, step in enumerate(stride_of(layer), start=-len(stride_of(layer))):
-            if step > 1:
-                x = x.index_select(offset, torch.arange(0, x.shape[offset], step, device=x.device))
-        rows = [tensor.movedim(dim, -1).flatten(0, -2) for tensor in (x, y)]
-        if len(rows[0]) > self._most:
-            drawn = torch.randperm(len(rows[0]), generator=self._generator)[: self._most].to(x.device)
-            rows = [tensor.index_select(0, drawn) for tensor in rows]
-        return rows[0], rows[1]
-
-
-def _project_site_(
-    done: Replacement, walk: Walk, layer: nn.Module, positions: _Positions, seed: int
-) -> tuple[BlockPlan, float]:
+def _project_site_(done: Replacement, moments: Moments, seed: int) -> tuple[BlockPlan, float]:
     """Fit the block of one site in place; returns its plan and the relative error."""
-    inputs, outputs = channels_of(layer)
-    sums = MomentSums(inputs, outputs)
-    for seen in walk.inputs_of(done.name):
-        sums.add_(*positions.of(layer, seen.converted, layer(seen.original)))
-    moments = sums.moments()
-    weight = affine_of(layer, inputs, channel_dim(layer)).weight
+    inputs, _ = channels_of(done.layer)
+    weight = affine_of(done.layer, inputs, channel_dim(done.layer)).weight
     fitted = fit(done.plan.layer, weight, moments, seed)
     write_(done.block, fitted, moments)
     return fitted.plan, moments.error(matrix_of(done.block).weight)

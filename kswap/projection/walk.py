@@ -35,10 +35,11 @@ class Walk(ABC):
     """
 
     @abstractmethod
-    def inputs_of(self, name: str) -> Iterator[Seen]:
+    def inputs_of(self, name: str, ahead: bool = False) -> Iterator[Seen]:
         """The first argument of each call of the module ``name``, batch by batch.
 
-        Names must be asked for in the order in which the modules run, and each iterator must be used up.
+        Names must be asked for in the order in which the modules run, and each iterator must be used up. A look
+        ``ahead`` does not count in that order.
         """
 
 
@@ -69,10 +70,10 @@ class GraphWalk(Walk):
         self._kept: list[_Values] | None = None  # what the nodes before _start returned, for each batch
 
     @torch.no_grad()
-    def inputs_of(self, name: str) -> Iterator[Seen]:
+    def inputs_of(self, name: str, ahead: bool = False) -> Iterator[Seen]:
         place = self._at[name]
         node = self._nodes[place]
-        kept: list[_Values] | None = []
+        kept: list[_Values] | None = None if ahead else []
         for number in range(len(self._batches)):
             values = self._run(number, place)
             yield Seen(*(_first_tensor(node, values[root]) for root in range(2)))
@@ -141,7 +142,7 @@ class WholeWalk(Walk):
         self._calls = calls
 
     @torch.no_grad()
-    def inputs_of(self, name: str) -> Iterator[Seen]:
+    def inputs_of(self, name: str, ahead: bool = False) -> Iterator[Seen]:
         for number in range(len(self._batches)):
             call = self._batches[number].to(self._device)
             seen = [_inputs_of(root, name, call.map(torch.clone), self._calls.get(name, 0)) for root in self._roots]
