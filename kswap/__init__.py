@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kswap.analysis.cam import cam
     from kswap.analysis.evaluation import evaluate
     from kswap.benchmarks.run import bench
+    from kswap.budgeting import block_library
     from kswap.conversion import convert, create_model, plan
     from kswap.converted import Conversion
     from kswap.errors import KswapError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from kswap.inference.store import load_optimized
     from kswap.loading import load
     from kswap.planner import LayerPlan, Plan, plan_layer
+    from kswap.planner.budget import Budget
     from kswap.report.report import Report
     from kswap.training.optimize import optimize_for_training
     from kswap.transfer.distillation import distill
@@ -35,6 +37,7 @@ _HOMES = {
     "convert": "kswap.conversion",
     "create_model": "kswap.conversion",
     "plan": "kswap.conversion",
+    "block_library": "kswap.budgeting",
     "load": "kswap.loading",
     "cam": "kswap.analysis.cam",
     "evaluate": "kswap.analysis.evaluation",
@@ -45,6 +48,7 @@ _HOMES = {
     "optimize_for_inference": "kswap.inference.optimize",
     "optimize_for_training": "kswap.training.optimize",
     "KswapError": "kswap.errors",
+    "Budget": "kswap.planner.budget",
     "LayerPlan": "kswap.planner",
     "Plan": "kswap.planner",
     "plan_layer": "kswap.planner",
@@ -52,6 +56,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Budget",
     "Conversion",
     "KswapError",
     "LayerPlan",
@@ -59,6 +64,7 @@ __all__ = [
     "Report",
     "__version__",
     "bench",
+    "block_library",
     "cam",
     "convert",
     "create_model",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kswap.budgeting import check_budget, library_for
 from kswap.converted import Conversion
 from kswap.errors import ModelError
 from kswap.graph.call import Example
@@ -18,13 +19,14 @@ from kswap.graph.optimizer import check_optimizer, follow_
 from kswap.graph.random_state import drawn_seed, preserved_random_state
 from kswap.loading import original_model
 from kswap.narrowing import NarrowSpec, narrowed_, narrowings_of
+from kswap.planner.budget import Budget
 from kswap.planner.plan import Plan
 from kswap.planner.sites import LAYER_KINDS
 from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
 from kswap.projection.calibration import IMAGES, CalibrationData, calibration_of, check_calibration
 from kswap.projection.project import project_
 from kswap.report.report import report_of
-from kswap.sources.check import check_model
+from kswap.sources.check import check_model, check_trained
 from kswap.sources.device import choose_device
 from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
@@ -47,6 +49,7 @@ def plan(
     init: str | Initialiser = "fresh",
     placement: str | None = None,
     narrow: NarrowSpec = None,
+    ch_fraction: float | None = None,
     **model_kwargs: Any,
 ) -> Plan:
     """What :func:`convert` would do to ``model``. Changes nothing, and allocates no weights for a name.
@@ -72,6 +75,8 @@ def plan(
         narrow: take hidden channels out first, between an expansion and its projection: the share that stays
             (``0.5``, in multiples of 8), or how many stay by the name of the expansion
             (``{"blocks.1.0.conv_pw": 48}``). Norms, depthwise convolutions and gates follow.
+        ch_fraction: instead of ``ch``, the share of the input channels of each site that its Ch is, rounded to a whole
+            number of at least 1; rules may set a Ch for single sites.
         model_kwargs: arguments of the builder of a named model.
 
     Raises :class:`kswap.errors.KswapError` subclasses.
@@ -82,7 +87,7 @@ def plan(
     (55, 'K 20x64')
     """
     placement = placement or initialiser_of(init).placement
-    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement)
+    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement, ch_fraction)
     with preserved_random_state():
         source, base = original_model(model, model_kwargs, meta=True)
         try:
@@ -130,13 +135,15 @@ def convert(
     optimizer: torch.optim.Optimizer | None = None,
     kind: str = "grouped",
     rank: int | None = None,
-    init: str | Initialiser = "fresh",
+    init: str | Initialiser | None = None,
     weights: str | Path | None = None,
     calibration: CalibrationData | None = None,
     images: int = IMAGES,
     placement: str | None = None,
     progress: bool = True,
     narrow: NarrowSpec = None,
+    budget: str | Budget | None = None,
+    ch_fraction: float | None = None,
     **model_kwargs: Any,
 ) -> Conversion:
     """Replace the pointwise convolutions of ``model`` and leave the argument itself unchanged.
@@ -158,11 +165,16 @@ def convert(
             that ``torch.save`` wrote (wrapped by a trainer or not). No code in it runs.
         init: where the weights of the new blocks come from: ``"fresh"`` (Glorot, as in the papers), ``"project"``
             (fitted in closed form to the trained layers that they replace, for the data of ``calibration``), or a
-            :class:`kswap.graph.initialisers.Initialiser`.
+            :class:`kswap.graph.initialisers.Initialiser`. Without it, ``"project"`` where there is a budget, and
+            ``"fresh"`` everywhere else.
         calibration: inputs of the model for ``init="project"``; labels are not needed. A path of pictures (a folder
             or zip), a tensor of samples, or batches; see :class:`kswap.projection.calibration.Calibration`.
         images: how many samples of ``calibration`` are used, where it is no tensor.
         progress: draw a progress bar while blocks are fitted.
+        budget: the most that the converted model may have: ``"params=0.2"``, ``"macs=150M"``, ``"bytes=2.5M"``, or
+            several of them; numbers up to 1 are shares of the original. Kind, Ch, scheme and rank of each block are
+            then chosen so that the outputs of the network change least (:func:`kswap.block_library`); rules decide
+            which layers stay.
 
     Raises :class:`kswap.errors.KswapError` subclasses.
 
@@ -172,16 +184,22 @@ def convert(
     (4020358, 623226)
     """
     check_model(model)
-    initialiser = initialiser_of(init)
+    asked = None if budget is None else Budget.of(budget)
+    initialiser = initialiser_of(init or ("fresh" if asked is None else "project"))
+    if asked is not None:
+        given = {"plan": plan, "ch": ch != 16, "kind": kind != "grouped", "rank": rank, "ch_fraction": ch_fraction}
+        check_budget(asked, given | {"placement": placement, "narrow": narrow}, initialiser.fits)
     if optimizer is not None:
         check_optimizer(optimizer, model)
     named = isinstance(model, str)
     target = choose_device(device if device is not None else ("auto" if named else None), model)
     check_calibration(initialiser.name, initialiser.fits, calibration)
-    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement or initialiser.placement)
+    settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement or initialiser.placement, ch_fraction)
     seed = drawn_seed() if seed is None else seed
     with preserved_random_state(seed):
         source, original = original_model(model, model_kwargs, pretrained=pretrained, weights=weights)
+        if initialiser.fits and named and not pretrained and weights is None:
+            check_trained(source)
         converted = original if named else full_clone(original)
         base_hash = structure_hash(converted)
         own_call = call_for(converted, source, example_input)
@@ -194,14 +212,20 @@ def convert(
         narrowings = plan.narrowings if plan else narrowings_of(converted, run, narrow)
         done = narrowed_(converted, source.title, call, run, narrowings, kinds)
         observed = done.run.observation
+        trained = full_clone(converted).to(target) if initialiser.fits else None
+        samples = None
+        if trained is not None and calibration is not None:
+            samples = calibration_of(calibration, trained, call, images, seed)
+        if asked is not None and trained is not None and samples is not None:
+            library = library_for(trained, source.title, settings, call, run, edits, samples, seed, progress=progress)
+            plan = library.plan_for(asked)
         made = plan or plan_of(converted, source.title, settings, call, done.run, edits, narrowings, done.before)
         made, replacements = operate_(converted, made, initialiser, call, observed, replay=plan is not None)
         converted.to(target)
         record = None
-        if trained is not None and calibration is not None:
-            samples = calibration_of(calibration, trained, call, images, seed)
+        if trained is not None and samples is not None:
             calls = {name: ran.calls for name, ran in observed.records.items()}
-            made, record = project_(converted, trained.to(target), made, replacements, calls, samples, seed, progress)
+            made, record = project_(converted, trained, made, replacements, calls, samples, seed, progress)
     check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)

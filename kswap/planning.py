@@ -42,8 +42,11 @@ class PlanSettings:
     block: BlockSettings
     rules: RuleSet
     placement: str = "absorbed"
+    ch_fraction: float | None = None
 
     def __post_init__(self) -> None:
+        if self.ch_fraction is not None and not 0 < self.ch_fraction < 1:
+            raise PlanError(f"ch_fraction must be a number between 0 and 1, not {self.ch_fraction!r:.40}")
         if self.placement not in PLACEMENTS:
             raise PlanError(f"placement must be one of {', '.join(PLACEMENTS)}, not {self.placement!r:.40}")
 
@@ -57,6 +60,7 @@ class PlanSettings:
         kind: str = "grouped",
         rank: int | None = None,
         placement: str = "absorbed",
+        ch_fraction: float | None = None,
     ) -> PlanSettings:
         """Checked settings; ``linear`` makes Linear layers sites as well, as ``match`` in the rules does.
 
@@ -70,7 +74,13 @@ class PlanSettings:
             raise PlanError("rank is for the kind low-rank: ask for that kind as well, or leave the rank out")
         if linear and "linear" not in loaded.kinds:
             loaded = replace(loaded, kinds=(*loaded.kinds, "linear"))
-        return cls(block, loaded, placement)
+        return cls(block, loaded, placement, ch_fraction)
+
+    def block_of(self, site: Site) -> BlockSettings:
+        """What is asked for at ``site``: with ``ch_fraction``, that share of its input channels as Ch."""
+        if self.ch_fraction is None:
+            return self.block
+        return replace(self.block, ch=max(1, round(self.ch_fraction * site.in_channels)))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -185,6 +195,7 @@ def plan_of(
         notes=(
             *describe(edits),
             *describe_narrowings(narrowings),
+            *_fraction(settings),
             *unused(rules, sites),
             *paper_variant_notes(title),
             *_counted_for(samples, call),
@@ -218,6 +229,11 @@ def _counted_for(samples: int, call: Call) -> tuple[str, ...]:
         return ()
     shapes = ", ".join("x".join(map(str, tensor.shape)) or "scalar" for tensor in call.tensors)
     return (f"MACs and computations are for one call with inputs of shape {shapes}",)
+
+
+def _fraction(settings: PlanSettings) -> tuple[str, ...]:
+    share = settings.ch_fraction
+    return () if share is None else (f"Ch is {share:g} of the input channels of each site, where no rule sets it",)
 
 
 def check_replaces(made: Plan) -> Plan:
@@ -275,7 +291,7 @@ def _softmax_operations(outputs: Any) -> int:
 
 
 def _plan_site(site: Site, settings: PlanSettings) -> SitePlan:
-    decision = decide(settings.rules, site, settings.block, settings.placement)
+    decision = decide(settings.rules, site, settings.block_of(site), settings.placement)
     layer = plan_block(site.in_channels, site.out_channels, decision.block)
     placement = decision.placement if layer.absorbs else "linear"
     reason, action = layer.reason, "replace"

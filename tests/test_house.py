@@ -32,6 +32,7 @@ FLOORS = (
     {"budgets"},
     {"converted"},
     {"loading"},
+    {"budgeting"},
     {"conversion"},
     {"analysis"},
     {"inference"},

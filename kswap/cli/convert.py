@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kswap.cli.budget import asked_budget, budget_options, plan_within
 from kswap.cli.formats import format_option, show
 from kswap.cli.inputs import example_of, input_option, parse_inputs
 from kswap.cli.options import (
@@ -23,6 +25,8 @@ from kswap.report.condition import Condition, values_of
 if TYPE_CHECKING:
     from kswap.report.report import Report
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 # Options that are arguments of kswap.plan and kswap.convert as they are; the model comes first.
 _PLANNING = (
     "model",
@@ -36,6 +40,7 @@ _PLANNING = (
     "init",
     "placement",
     "narrow",
+    "ch_fraction",
 )
 
 fail_if_option = click.option(
@@ -67,18 +72,46 @@ def _show(report: Report, format_: str, failure: str | None) -> None:
         raise click.exceptions.Exit(1)
 
 
+def _check_images(ctx: click.Context) -> None:
+    if ctx.params["images"] and ctx.params["calibrate"] is None:
+        raise click.UsageError("--images counts the pictures of --calibrate: give both", ctx)
+
+
+def _library_arguments(options: dict[str, Any], size: tuple[int, ...] | None, example: Any) -> dict[str, Any]:
+    """What :func:`kswap.block_library` is called with, beside the model, the pictures and the builder's arguments."""
+    taken = ("scheme", "rules", "pretrained", "weights", "skip_strides", "linear")
+    given = {key: options[key] for key in ("images", "device", "seed") if options.get(key) is not None}
+    return {key: options[key] for key in taken} | given | {"input_size": size, "example_input": example}
+
+
+def _trained_options(command: Command) -> Command:
+    """Where trained weights come from, and the pictures that blocks are fitted on."""
+    for option in reversed(
+        (
+            click.option(
+                "--pretrained", is_flag=True, help="Start from published weights; what is not replaced keeps them."
+            ),
+            weights_option,
+            click.option(
+                "--calibrate",
+                type=click.Path(path_type=Path),
+                metavar="PATH",
+                help="Pictures for --init project and --budget: a folder or zip, labels not needed.",
+            ),
+            click.option(
+                "--images", type=click.IntRange(min=1), help="How many of the pictures to use.  [default: 512]"
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @model_options
 @input_option
-@click.option("--pretrained", is_flag=True, help="Start from published weights; what is not replaced keeps them.")
-@weights_option
-@click.option(
-    "--calibrate",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Pictures for --init project: a folder or zip, labels not needed.",
-)
-@click.option("--images", type=click.IntRange(min=1), help="How many of the pictures to use.  [default: 512]")
+@_trained_options
+@budget_options
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where the model goes.")
 @click.option("--seed", type=int, help="Makes the fresh weights reproducible.")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Replay this plan (`kswap plan --save`).")
@@ -99,12 +132,14 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
     inputs = parse_inputs(options["inputs"], options["input_size"])
+    budget = asked_budget(ctx)
     asked = {key: options[key] for key in _PLANNING}
     common = asked | {"input_size": size} | arguments
     images, conversion = options["images"], None
-    if images and options["calibrate"] is None:
-        raise click.UsageError("--images counts the pictures of --calibrate: give both", ctx)
-    drawn = options["init"] == "fresh"  # fits draw a bar of their own
+    _check_images(ctx)
+    if budget is not None and options["plan_file"]:
+        raise click.UsageError("--plan says already what becomes of every site: leave out --plan or --budget", ctx)
+    drawn = options["init"] == "fresh" and budget is None  # fits draw a bar of their own
     with status(f"converting {options['model']}") if drawn else nullcontext():
         import kswap
         from kswap.report.report import report_of
@@ -119,6 +154,9 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
             check_writable(options["out"], options["force"])
         replay = kswap.Plan.load(options["plan_file"]) if options["plan_file"] else None
         common["example_input"] = example_of(inputs)
+        if budget is not None:
+            replay = plan_within(budget, options, _library_arguments(options, size, common["example_input"]), arguments)
+            common |= {"init": "project"}
         if options["dry_run"]:
             report = report_of(replay or kswap.plan(**common))
         else:
@@ -142,6 +180,8 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
 @click.command()
 @model_options
 @input_option
+@_trained_options
+@budget_options
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON, to edit it.")
 @format_option("report")
 @fail_if_option
@@ -149,24 +189,28 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
 def plan(ctx: click.Context, /, **options: Any) -> None:
     """Show what convert would do, without building.
 
-    The model is built without weights, on the meta device.
+    The model is built without weights, on the meta device; for a budget with its trained weights, and blocks are
+    fitted and compared.
     """
     check_settings_against_rules(ctx, options["rules"], options["scheme"])
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
     inputs = parse_inputs(options["inputs"], options["input_size"])
-    with status(f"planning {options['model']}"):
+    budget = asked_budget(ctx)
+    _check_images(ctx)
+    if budget is None and options["calibrate"] is not None:
+        raise click.UsageError("--calibrate is for a plan within a budget: give --budget params=0.2 as well", ctx)
+    with status(f"planning {options['model']}") if budget is None else nullcontext():
         import kswap
         from kswap.report.report import report_of
 
-        made = kswap.plan(
-            options["model"],
-            **{key: options[key] for key in _PLANNING[1:]},
-            input_size=size,
-            example_input=example_of(inputs),
-            **arguments,
-        )
+        example = example_of(inputs)
+        if budget is None:
+            asked = {key: options[key] for key in _PLANNING[1:]}
+            made = kswap.plan(options["model"], **asked, input_size=size, example_input=example, **arguments)
+        else:
+            made = plan_within(budget, options, _library_arguments(options, size, example), arguments)
         report = report_of(made)
     failure = _failure(condition, report)
     if options["save"] and not failure:

@@ -45,6 +45,8 @@ _OWN_ARGUMENTS = {
     "progress",
     "weights",
     "narrow",
+    "budget",
+    "ch_fraction",
 }
 
 scheme_option = click.option(
@@ -69,6 +71,12 @@ def model_options(command: Command) -> Command:
         (
             click.argument("model"),
             click.option("--ch", type=click.IntRange(min=1), default=16, show_default=True, help="Channels per group."),
+            click.option(
+                "--ch-fraction",
+                type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                metavar="SHARE",
+                help="Instead of --ch: this share of each layer's input channels.",
+            ),
             scheme_option,
             click.option(
                 "--kind",
@@ -170,7 +178,13 @@ def parse_size(text: str | None) -> tuple[int, ...] | None:
 
 
 def check_settings_against_rules(ctx: click.Context, rules: str | None, scheme: str) -> None:
-    """Refuse ``--scheme``, ``--ch``, ``--kind`` and ``--rank`` that the head of the rule file overrides."""
+    """Refuse ``--scheme``, ``--ch``, ``--kind`` and ``--rank`` that the head of the rule file overrides.
+
+    And a ``--ch`` beside ``--ch-fraction``.
+    """
+    stated = ctx.get_parameter_source("ch") is click.core.ParameterSource.COMMANDLINE
+    if stated and ctx.params.get("ch_fraction") is not None:
+        raise click.UsageError("--ch and --ch-fraction both say how many channels a group has: leave one out", ctx)
     if rules is None:
         return
     from kswap.rules import load_rules

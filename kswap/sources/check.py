@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from kswap.errors import ModelError
+from kswap.errors import ModelError, wording
 from kswap.nn.block import PointwiseBlock
+from kswap.sources.source import Source
 
 
 def check_model(model: object) -> None:
@@ -31,6 +32,16 @@ def check_original(model: object) -> None:
     if isinstance(model, nn.Module):
         for name, module in model.named_modules():
             _check_part(name, module)
+
+
+def check_trained(source: Source) -> None:
+    """Refuse a named model that its builder has just given fresh weights (:class:`ModelError`).
+
+    A factory of the user's own may have loaded weights by itself.
+    """
+    if source.kind not in ("import", "file", "module"):
+        hint = wording("pass pretrained=True or weights=FILE", "add --pretrained or --weights FILE")
+        raise ModelError(f"{source.title} has fresh weights, from which nothing can be carried over: {hint}")
 
 
 def _check_part(name: str, module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -181,14 +182,16 @@ def test_memory_is_bounded_by_passing_large_networks_in_parts(
 
 def test_linear_layers_over_tokens_are_units_too() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(24, 48), nn.GELU(), nn.Linear(48, 24)).eval()
+    sizes = (24, 24, 48, 24, 5)
+    layers = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.GELU())]
+    model = nn.Sequential(*layers[:-1]).eval()
     call = Call((torch.randn(8, 9, 24),))
     settings = PlanSettings.of(4, "v2", None, linear=True)
     plan = plan_of(model, "mlp", settings, call, run_of(model, "mlp", call, settings.kinds), ())
     made = library_of(model, plan, settings, [call], progress=False)
-    assert [unit.name for unit in made.units] == ["0", "2"]
-    assert made.shapes == {"0": (1, 9, 24), "2": (1, 9, 48)}
-    assert count_plan(made.plan_for("params=0.5")).params <= 0.5 * made.original.params
+    assert [unit.name for unit in made.units] == ["2", "4"]
+    assert made.shapes == {"2": (1, 9, 24), "4": (1, 9, 48)}
+    assert count_plan(made.plan_for("params=0.6")).params <= 0.6 * made.original.params
 
 
 def test_moments_of_a_layer_are_those_of_its_inputs_and_outputs() -> None:

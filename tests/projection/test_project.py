@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import kswap
 from kswap.conversion import convert
-from kswap.errors import DataError
+from kswap.errors import DataError, ModelError
 from kswap.graph.observe import observe
 from kswap.graph.splice import splice_
 from kswap.projection.calibration import Calibration
@@ -119,3 +119,8 @@ def test_a_projected_network_is_saved_with_its_errors(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=said):
         convert(trained(), input_size=(48, 48), **arguments)
+
+
+def test_a_named_model_with_fresh_weights_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"fresh weights.*pretrained=True or weights=FILE"):
+        convert("test_efficientnet", init="project", calibration=samples(4), input_size=(48, 48))
