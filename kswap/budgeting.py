@@ -59,9 +59,9 @@ def block_library(
     Raises :class:`kswap.errors.KswapError` subclasses.
 
     >>> import kswap
-    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3), torch.nn.Conv2d(64, 64, 1), torch.nn.Conv2d(64, 8, 3))
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3), torch.nn.Conv2d(64, 96, 1), torch.nn.Conv2d(96, 4, 3))
     >>> library = kswap.block_library(model, torch.randn(32, 3, 8, 8), progress=False)
-    >>> plan = library.plan_for("params=0.5")
+    >>> plan = library.plan_for("params=0.8")
     >>> [site.name for site in plan.replaced]
     ['1']
     """

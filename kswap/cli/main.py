@@ -25,6 +25,7 @@ _COMMANDS = {
     "import-keras": ("kswap.cli.create", "import_keras"),
     "evaluate": ("kswap.cli.evaluate", "evaluate"),
     "distill": ("kswap.cli.distill", "distill"),
+    "frontier": ("kswap.cli.frontier", "frontier"),
     "cam": ("kswap.cli.cam", "cam"),
     "optimize": ("kswap.cli.optimize", "optimize"),
     "models": ("kswap.cli.models", "models"),

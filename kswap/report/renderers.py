@@ -135,6 +135,15 @@ VALUES: dict[str, Renderers] = {
             "md": "kswap.transfer.record_rendering:render_markdown",
         },
     ),
+    "frontier": Renderers(
+        "kswap.transfer.frontier:Frontier",
+        {
+            RICH: "kswap.transfer.frontier_rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.transfer.frontier_rendering:render_markdown",
+            "csv": "kswap.transfer.frontier_rendering:render_csv",
+        },
+    ),
     "cams": Renderers(
         "kswap.analysis.cam:Cams",
         {
