@@ -17,16 +17,16 @@ _LEAST_VARIANCE = 1e-60
 
 @dataclass(frozen=True)
 class Objective:
-    """``tr(A metric A^T) - 2 tr(A target^T) + constant`` of a map ``A`` ``(F, Ic)``, relative to the outputs' variance.
+    """``tr(A metric A^T) - 2 tr(A target^T) + constant`` of a map ``A`` ``(F, Ic)``, relative to the constant.
 
-    It is the error of :meth:`kswap.projection.moments.Moments.error` plus a ridge that pulls ``A`` towards the trained
-    weights. Units are those in which the inputs have a mean variance of 1.
+    That is the mean square error of the outputs plus a ridge that pulls ``A`` towards the trained weights, relative to
+    that of ``A = 0``: nearly :meth:`kswap.projection.moments.Moments.error`. Units are those in which the inputs have
+    a mean variance of 1.
     """
 
     metric: Tensor
     target: Tensor
     constant: float
-    scale: float
 
     @classmethod
     def of(cls, weight: Tensor, moments: Moments, ridge: float = RIDGE) -> Objective:
@@ -42,14 +42,12 @@ class Objective:
         if not all(bool(part.isfinite().all()) for part in (moments.xx, moments.yx, moments.yy, weight)):
             raise DataError("the layer has weights, inputs or outputs that are not finite: check the calibration data")
         variance = float(moments.xx.diagonal().mean())
-        total = float(moments.yy.sum())
         eye = torch.eye(len(moments.xx), dtype=torch.float64)
         if variance < _LEAST_VARIANCE:
-            size = float((weight * weight).sum())
-            return cls(eye, weight, size, size or 1.0)
-        constant = total / variance + ridge * float((weight * weight).sum())
+            return cls(eye, weight, float((weight * weight).sum()))
+        constant = float(moments.yy.sum()) / variance + ridge * float((weight * weight).sum())
         metric, target = moments.xx / variance + ridge * eye, moments.yx / variance + ridge * weight
-        return cls(metric, target, constant, total / variance or 1.0)
+        return cls(metric, target, constant)
 
     def value(self, matrix: Tensor) -> float:
         """The objective of ``matrix`` ``(F, Ic)``."""
@@ -57,4 +55,4 @@ class Objective:
 
     def relative(self, terms: float) -> float:
         """The objective from the terms that depend on the map."""
-        return max(terms + self.constant, 0.0) / self.scale
+        return max(terms / self.constant + 1, 0.0) if self.constant > 0 else 0.0

@@ -76,6 +76,10 @@ class Support:
         found.append(Batch(first[extra:], self.columns[extra:]))
         return tuple(found)
 
+    def zeros(self) -> Tensor:
+        """Weights ``(F, width)`` that are all zero."""
+        return torch.zeros(self.layout.out_channels, self.layout.group_width, dtype=torch.float64)
+
     def dense(self, weights: Tensor) -> Tensor:
         """The matrix ``(F, inputs)`` of a layer with ``weights`` ``(F, width)``."""
         matrix = weights.new_zeros(self.layout.out_channels, self.layout.in_channels)
@@ -91,11 +95,19 @@ class Support:
             zero_sum: whether the weights of each filter sum to zero. Those of ``start`` must then do so.
         """
         weights = start.clone()
-        slope = target - self.dense(start) @ metric
         for batch in self.batches:
-            step = batch.of(slope) @ inverse(batch.within(metric), zero_sum)
-            weights[batch.rows] += step
+            square = batch.within(metric)
+            slope = batch.of(target) - start[batch.rows] @ square
+            weights[batch.rows] += slope @ inverse(square, zero_sum)
         return weights
+
+    def value(self, target: Tensor, metric: Tensor, weights: Tensor) -> float:
+        """What :meth:`solve` makes least, for other ``weights``."""
+        found = 0.0
+        for batch in self.batches:
+            own = weights[batch.rows]
+            found += float(((own @ batch.within(metric) - 2 * batch.of(target)) * own).sum())
+        return found
 
 
 def inverse(square: Tensor, zero_sum: bool = False) -> Tensor:

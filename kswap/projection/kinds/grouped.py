@@ -37,10 +37,10 @@ def _fit(plan: LayerPlan, objective: Objective) -> Fit:
         return Fit(plan, alternation.matrix(pair.k, pair.l), {"k": pair.k, "l": pair.l}, pair.errors)
     assert plan.k is not None
     support, order = Support(plan.k), output_order(plan)
-    none = torch.zeros(plan.out_channels, plan.k.group_width, dtype=torch.float64)
-    k = support.solve(objective.target[torch.argsort(order)], objective.metric, none)
-    matrix = support.dense(k)[order]
-    return Fit(plan, matrix, {"k": k}, (objective.value(matrix),))
+    target = objective.target[torch.argsort(order)]
+    k = support.solve(target, objective.metric, support.zeros())
+    error = objective.relative(support.value(target, objective.metric, k))
+    return Fit(plan, support.dense(k)[order], {"k": k}, (error,))
 
 
 def output_order(plan: LayerPlan) -> Tensor:
