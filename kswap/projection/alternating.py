@@ -44,8 +44,8 @@ class Alternation:
     """The fit of a block with K and L, whose output is ``M K x`` with ``M = I + L P``, or ``L P`` without the sum.
 
     With ``zero_sum`` the weights of each filter of both layers sum to zero, as those of weight-standardised
-    convolutions do. Inside, channels of K are in the order of its groups: the filters of the first group, with that
-    of the second path which reads the same inputs, then those of the next.
+    convolutions do. Inside, the filters of K are put into slots, equally many for each group, so that groups are
+    multiplied in batches; slots without a filter hold zeros.
     """
 
     plan: LayerPlan
@@ -97,7 +97,7 @@ class Alternation:
 
     def matrix(self, k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
         """The whole map ``(F, Ic)`` of weights of K and L."""
-        return self._mixing(l) @ self.k_support.dense(k)[self._by_group]
+        return self._mixing(l) @ self.k_support.dense(k)
 
     def k_alone(self) -> Tensor:
         """The best K for a block without L."""
@@ -111,29 +111,37 @@ class Alternation:
 
     def k_step(self, k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
         """One sweep over the groups of K: each becomes the best for L and the other groups."""
-        k = k[self._by_group]
-        mixing = self._mixing(l)
-        square = mixing.T @ mixing
-        squares = [square[filters, filters] for filters, _ in self._groups]
-        extra = self.k_support.layout.extra_groups  # those groups have one filter more
-        inverses = [part for same in (squares[:extra], squares[extra:]) if same for part in inverse(torch.stack(same))]
-        of_inputs = self._of_inputs(k)
-        for (filters, inputs), left, right in zip(self._groups, inverses, self._inverses, strict=True):
-            wanted = mixing[:, filters].T @ self._target[:, inputs]
-            step = left @ (wanted - square[filters] @ of_inputs[:, inputs]) @ right
-            k[filters] += step
-            of_inputs[filters] += step @ self._metric[inputs]
-        return k[self._places]
+        mixing = _padded(self._mixing(l).T)[self._filters]  # (groups, slots, F)
+        wanted = mixing @ self._target
+        flat = mixing.flatten(0, 1)
+        square = flat @ flat.T
+        slots = mixing.shape[1]
+        places = [slice(start, start + slots) for start in range(0, len(flat), slots)]
+        own = inverse(torch.stack([square[place, place] for place in places]))
+        steps = _padded(k)[self._filters]
+        of_inputs = (steps @ self._metric).flatten(0, 1)
+        for group, place in enumerate(places):
+            width = slice(group * steps.shape[2], (group + 1) * steps.shape[2])
+            slope = wanted[group] - square[place] @ of_inputs[:, width]
+            step = own[group] @ slope @ self._inverses[group]
+            steps[group] += step
+            of_inputs[place] += step @ self._metric[group]
+        return steps.flatten(0, 1)[self._slots]
 
     @cached_property
-    def _by_group(self) -> Tensor:
-        """Filters of K, group by group."""
-        return torch.argsort(self.k_support.owners, stable=True)
+    def _filters(self) -> Tensor:
+        """The filters of each group of K: ``(groups, slots)``; ``F`` where a slot is empty."""
+        layout = self.k_support.layout
+        slots = layout.filters_per_group + (layout.extra_groups > 0)
+        found = torch.full((layout.groups, slots), layout.out_channels)
+        for batch in self.k_support.batches:
+            found[self.k_support.owners[batch.rows[:, 0]], : batch.rows.shape[1]] = batch.rows
+        return found
 
     @cached_property
-    def _places(self) -> Tensor:
-        """For each filter of K, its place in the order of :attr:`_by_group`."""
-        return torch.argsort(self._by_group)
+    def _slots(self) -> Tensor:
+        """The slot of each filter of K: ``(F,)``."""
+        return torch.argsort(self._filters.flatten())[: self.plan.out_channels]
 
     @cached_property
     def _interleaved(self) -> Tensor:
@@ -141,56 +149,42 @@ class Alternation:
         return torch.tensor(interleave_order(self.plan.out_channels, self.plan.interleave_step or 1))
 
     @cached_property
-    def _groups(self) -> list[tuple[slice, slice]]:
-        """Filters and replicated inputs of each group of K."""
-        layout = self.k_support.layout
-        found, start = [], 0
-        for group in range(layout.groups):
-            filters = layout.filters_per_group + (group < layout.extra_groups)
-            inputs = slice(group * layout.group_width, (group + 1) * layout.group_width)
-            found.append((slice(start, start + filters), inputs))
-            start += filters
-        return found
-
-    @cached_property
     def _metric(self) -> Tensor:
-        """The metric of the replicated inputs."""
+        """The metric of the replicated inputs: ``(groups, width, groups * width)``."""
         columns = self.k_support.columns.flatten()
-        return self.objective.metric[columns[:, None], columns]
+        return self.objective.metric[columns[:, None], columns].reshape(*self.k_support.columns.shape, -1)
 
     @cached_property
     def _target(self) -> Tensor:
-        """The target for the replicated inputs."""
-        return self.objective.target[:, self.k_support.columns.flatten()]
+        """The target for the inputs of each group: ``(groups, F, width)``."""
+        return self.objective.target[:, self.k_support.columns].transpose(0, 1).contiguous()
 
     @cached_property
     def _inverses(self) -> Tensor:
         """For each group, the inverse of the metric of its inputs."""
-        return inverse(torch.stack([self._metric[inputs, inputs] for _, inputs in self._groups]), self.zero_sum)
+        columns = self.k_support.columns
+        return inverse(self.objective.metric[columns[:, :, None], columns[:, None, :]], self.zero_sum)
 
     def _mixing(self, l: Tensor) -> Tensor:  # noqa: E741
         """M: ``(F, F)``."""
         mixing = torch.zeros(len(l), len(l), dtype=torch.float64)
-        mixing[:, self._places[self._interleaved]] = self.l_support.dense(l)
+        mixing[:, self._interleaved] = self.l_support.dense(l)
         if self.plan.sum:
-            mixing[torch.arange(len(l)), self._places] += 1
+            mixing.diagonal().add_(1)
         return mixing
 
-    def _of_inputs(self, k: Tensor) -> Tensor:
-        """K times the metric: ``(F, replicated inputs)``."""
-        return torch.cat([k[filters] @ self._metric[inputs] for filters, inputs in self._groups])
-
     def _left_to_l(self, k: Tensor) -> _LeftToL:
-        k = k[self._by_group]
-        of_inputs, read = self._of_inputs(k), self._places[self._interleaved]
+        groups = _padded(k)[self._filters]
+        of_inputs = (groups @ self._metric).flatten(0, 1)[self._slots]
+        by_group = of_inputs.reshape(len(k), *self.k_support.columns.shape).transpose(0, 1)
         metric, target = (
-            torch.cat([matrix[:, inputs] @ k[filters].T for filters, inputs in self._groups], 1)
-            for matrix in (of_inputs, self._target)
+            (matrix @ groups.mT).transpose(0, 1).flatten(1)[:, self._slots] for matrix in (by_group, self._target)
         )
         metric, rest = (metric + metric.T) / 2, 0.0
         if self.plan.sum:
-            rest = float(metric.trace() - 2 * target[torch.arange(len(k)), self._places].sum())
-            target = target - metric[self._places]
+            rest = float(metric.trace() - 2 * target.trace())
+            target = target - metric
+        read = self._interleaved
         return _LeftToL(target[:, read], metric[read[:, None], read], rest)
 
     def _error(self, left: _LeftToL, l: Tensor) -> float:  # noqa: E741
@@ -206,3 +200,8 @@ class Alternation:
         scale = (read / k.norm(dim=1)).sqrt()
         scale[~(scale.isfinite() & (scale > 0))] = 1.0
         return k * scale[:, None], l / scale[columns]
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """The same rows, and one of zeros."""
+    return torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
