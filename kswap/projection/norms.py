@@ -77,7 +77,12 @@ def shift_statistics_(norm: nn.Module, mean: Tensor, var: Tensor, wanted_mean: T
     assert isinstance(running_mean, Tensor)
     assert isinstance(running_var, Tensor)
     eps = float(getattr(norm, "eps", 0.0))
-    scale = ((wanted_var + 1e-12) / (var + 1e-12)).sqrt().clamp(_LEAST_SCALE, _MOST_SCALE)
+    scale = matching_scale(var, wanted_var)
     old_mean, old_var = running_mean.double().cpu(), running_var.double().cpu()
     running_mean.copy_(mean + (old_mean - wanted_mean) / scale)
     running_var.copy_(((old_var + eps) / scale**2 - eps).clamp_min(0))
+
+
+def matching_scale(var: Tensor, wanted_var: Tensor) -> Tensor:
+    """The factors that bring channels of variance ``var`` to ``wanted_var``, within bounds: ``(channels,)``."""
+    return ((wanted_var + 1e-12) / (var + 1e-12)).sqrt().clamp(_LEAST_SCALE, _MOST_SCALE)

@@ -8,13 +8,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers.std_conv import ScaledStdConv2d, StdConv2d
 from torch import Tensor, nn
 
+from kswap.errors import DataError
 from kswap.nn import build_block
+from kswap.nn.affine import affine_of
 from kswap.planner import BlockSettings, plan_block
 from kswap.planner.block_plan import BlockPlan
+from kswap.planner.layer_plan import LayerPlan
+from kswap.projection.alternating import Alternation
 from kswap.projection.kinds import fit, matrix_of, write_
 from kswap.projection.moments import Moments
+from kswap.projection.objective import Objective
 
 SEEDS = st.integers(0, 2**16)
 
@@ -60,9 +66,34 @@ def test_no_half_step_raises_the_error(plan: BlockPlan, seed: int, count: int) -
     weight = trained(plan.out_channels, plan.in_channels, seed)
     x = inputs(plan.in_channels, count, seed)
     x[:, 0] = 3.0  # a dead channel
-    fitted = fit(plan, weight, moments_of(x, weight), seed)
+    moments = moments_of(x, weight)
+    fitted = fit(plan, weight, moments, seed)
     assert fitted.matrix.isfinite().all()
-    assert all(after <= before + 1e-9 for before, after in pairwise(fitted.errors))
+    assert all(after <= before + 1e-12 for before, after in pairwise(fitted.errors))
+    assert fitted.errors[-1] == pytest.approx(Objective.of(weight, moments).value(fitted.matrix), abs=1e-9)
+
+
+@given(plans(), SEEDS, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_k_and_l_improve_by_turns_from_any_start(plan: BlockPlan, seed: int, zero_sum: bool) -> None:
+    if not isinstance(plan, LayerPlan) or plan.l is None or plan.narrowest < 2:
+        return
+    weight = trained(plan.out_channels, plan.in_channels, seed)
+    objective = Objective.of(weight, moments_of(inputs(plan.in_channels, 30, seed), weight))
+    steps = Alternation(plan, objective, zero_sum)
+    k, l = (torch.randn(s.zeros().shape, generator=drawn(seed)).double() for s in (steps.k_support, steps.l_support))  # noqa: E741
+    if zero_sum:
+        k, l = k - k.mean(1, keepdim=True), l - l.mean(1, keepdim=True)  # noqa: E741
+    errors = [objective.value(steps.matrix(k, l))]
+    for _ in range(2):
+        k = steps.k_step(k, l)
+        errors.append(objective.value(steps.matrix(k, l)))
+        l = steps.l_step(k, l)  # noqa: E741
+        errors.append(objective.value(steps.matrix(k, l)))
+    assert all(after <= before * (1 + 1e-9) + 1e-12 for before, after in pairwise(errors))
+    if zero_sum:
+        assert k.sum(1).abs().max() < 1e-6 * k.abs().max()
+        assert l.sum(1).abs().max() < 1e-6 * l.abs().max()
 
 
 @given(plans(), SEEDS)
@@ -147,9 +178,62 @@ def test_low_rank_is_the_best_of_its_rank(rank: int, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["grouped", "low-rank"])
 def test_a_map_of_the_form_is_recovered(kind: str) -> None:
-    """K alone and low rank: in closed form, whatever the inputs."""
+    """K alone and low rank: in closed form, from fewer positions than channels."""
     plan = plan_of(30, 44, ch=8, kind=kind)
     torch.manual_seed(0)
     weight = matrix_of(build_block(plan)).weight
     moments = moments_of(inputs(30, 20, 0), weight)
     assert moments.error(fit(plan, weight, moments).matrix) < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("channels", "filters", "scheme", "total"),
+    [(64, 40, "v2", True), (30, 14, "v2", True), (64, 40, "v2", False), (100, 12, "v1", True), (50, 8, "v2", True)],
+)
+def test_a_map_of_k_and_l_is_recovered(channels: int, filters: int, scheme: str, total: bool, seed: int) -> None:
+    """By alternation, which converges: with second paths, capped groups, dense L and without the sum."""
+    plan = plan_of(channels, filters, ch=8, scheme=scheme, sum=total)
+    assert isinstance(plan, LayerPlan)
+    assert plan.l is not None
+    torch.manual_seed(seed)
+    block = build_block(plan)
+    block.reset_parameters()
+    weight = matrix_of(block).weight
+    moments = moments_of(torch.randn(400, channels, generator=drawn(seed)).double(), weight)
+    assert moments.error(fit(plan, weight, moments).matrix) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["grouped", "low-rank"])
+@pytest.mark.parametrize("filters", [48, 24])
+@pytest.mark.parametrize("layer", [StdConv2d, ScaledStdConv2d])
+def test_weight_standardised_layers_hold_the_fit_as_far_as_they_can(
+    layer: type[nn.Conv2d], filters: int, kind: str
+) -> None:
+    """Without a gain the sizes of filters are lost, so that each output is compared at its best scale."""
+    plan, old = plan_of(32, filters, ch=8, kind=kind), layer(32, filters, 1, bias=True)
+    x = inputs(32, 400, 0)
+    weight = affine_of(old, 32).weight
+    moments = moments_of(x, weight)
+
+    def error(matrix: Tensor) -> float:
+        if layer is StdConv2d:
+            size = ((matrix @ moments.xx) * matrix).sum(1)
+            matrix = matrix * ((matrix * moments.yx).sum(1) / size)[:, None]
+        return moments.error(matrix)
+
+    fitted = fit(plan, weight, moments)
+    block = build_block(plan, replaces=old)
+    fresh = error(matrix_of(block).weight)
+    write_(block, fitted, moments)
+    written = matrix_of(block)
+    torch.testing.assert_close(written.weight @ moments.x_mean + written.bias, moments.y_mean, rtol=1e-3, atol=1e-4)
+    assert error(written.weight) < moments.error(fitted.matrix) + 0.2
+    assert error(written.weight) < fresh - 0.2
+
+
+def test_moments_that_are_not_finite_are_refused() -> None:
+    weight, x = trained(16, 24, 0), inputs(24, 100, 0)
+    x[3, 3] = float("nan")
+    with pytest.raises(DataError, match="not finite"):
+        fit(plan_of(24, 16), weight, moments_of(x, weight))

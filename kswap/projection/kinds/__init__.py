@@ -11,7 +11,7 @@ from kswap.projection.fit import Fit
 from kswap.projection.moments import Moments
 from kswap.projection.written import matrix_of
 
-__all__ = ["fit", "matrix_of", "write_"]
+__all__ = ["fit", "fit_absorbed", "matrix_of", "write_", "write_absorbed_"]
 
 
 def fit(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 0) -> Fit:
@@ -34,3 +34,23 @@ def write_(block: PointwiseBlock, fitted: Fit, moments: Moments) -> None:
     are unchanged.
     """
     part_of_kind(__name__, fitted.plan.kind).write_(block, fitted, moments)
+
+
+def fit_absorbed(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 0) -> Fit:
+    """The start of a block that holds copies of the norm and activation, for :func:`write_absorbed_`.
+
+    Arguments are those of :func:`fit`; ``moments`` are of the outputs before the norm. ``matrix`` is the linear map up
+    to the first norm. Raises :class:`kswap.errors.PlanError` for blocks that cannot start so. Only kinds whose plans
+    absorb have this.
+    """
+    found: Fit = part_of_kind(__name__, plan.kind).fit_absorbed(plan, weight.detach().double().cpu(), moments, seed)
+    return found
+
+
+def write_absorbed_(block: PointwiseBlock, fitted: Fit, moments: Moments) -> None:
+    """Write a fit of :func:`fit_absorbed` into ``block``, whose norms and activations are the original's, in place.
+
+    The outputs of the first norm get the mean and variance that the original's norm returns for the same images. What
+    the block adds after its first activation starts next to nothing, and learns from there.
+    """
+    part_of_kind(__name__, fitted.plan.kind).write_absorbed_(block, fitted, moments)

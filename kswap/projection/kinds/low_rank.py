@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kswap.nn.block import PointwiseBlock
 from kswap.nn.kinds.low_rank import LowRankBlock
+from kswap.nn.pointwise import filter_params, standardises
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.kinds.low_rank import LowRankPlan
 from kswap.projection.fit import Fit
 from kswap.projection.moments import Moments
 from kswap.projection.objective import Objective
+from kswap.projection.supports import inverse
 from kswap.projection.written import write_bias_, write_weight_
 
 
@@ -45,9 +47,36 @@ def _truncated(metric: Tensor, target: Tensor, rank: int) -> tuple[Tensor, Tenso
     return down / torch.where(scale > 0, scale, 1)[:, None], up * scale
 
 
+def _standardised(fitted: Fit, moments: Moments, gains: bool) -> tuple[Tensor, Tensor]:
+    """The factors that weight-standardised layers can hold, near those of ``fitted``.
+
+    The weights of each filter sum to zero, which takes one from the rank. Without gains, the filters of ``down`` also
+    have one size, and ``up`` is the best for them; its own sizes are lost.
+    """
+    objective = Objective.of(fitted.matrix, moments)
+    inputs, between = (_zero_sums(size) for size in fitted.parts["down"].T.shape)
+    down, up = _truncated(inputs.T @ objective.metric @ inputs, objective.target @ inputs, between.shape[1])
+    down, up = between @ down @ inputs.T, up @ between.T
+    if gains:
+        return down, up
+    down = nn.functional.normalize(down, dim=1) * down.shape[1] ** 0.5
+    return down, objective.target @ down.T @ inverse(down @ objective.metric @ down.T, zero_sum=True)
+
+
+def _zero_sums(size: int) -> Tensor:
+    """An orthonormal basis of the vectors whose elements sum to zero: ``(size, size - 1)``."""
+    spread = torch.eye(size, dtype=torch.float64)
+    spread[:, 0] = 1
+    basis: Tensor = torch.linalg.qr(spread).Q[:, 1:]
+    return basis
+
+
 def write_(block: PointwiseBlock, fitted: Fit, moments: Moments) -> None:
     """Write a fit of :func:`fit` into a block, in place."""
     assert isinstance(block, LowRankBlock)
-    write_weight_(block.down, fitted.parts["down"])
-    write_weight_(block.up, fitted.parts["up"])
+    down, up = fitted.parts["down"], fitted.parts["up"]
+    if standardises(block.down):
+        down, up = _standardised(fitted, moments, gains=bool(filter_params(block.down)))
+    write_weight_(block.down, down)
+    write_weight_(block.up, up)
     write_bias_(block, (block.up,), moments, torch.arange(block.plan.out_channels))
