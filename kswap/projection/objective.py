@@ -49,10 +49,15 @@ class Objective:
         metric, target = moments.xx / variance + ridge * eye, moments.yx / variance + ridge * weight
         return cls(metric, target, constant)
 
+    @property
+    def scale(self) -> float:
+        """What the objective is relative to: its terms at ``A = 0``."""
+        return self.constant or 1.0
+
     def value(self, matrix: Tensor) -> float:
         """The objective of ``matrix`` ``(F, Ic)``."""
         return self.relative(float((((matrix @ self.metric) - 2 * self.target) * matrix).sum()))
 
     def relative(self, terms: float) -> float:
         """The objective from the terms that depend on the map."""
-        return max(terms / self.constant + 1, 0.0) if self.constant > 0 else 0.0
+        return max(terms + self.constant, 0.0) / self.scale
