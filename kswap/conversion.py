@@ -208,10 +208,6 @@ def convert(
         call = call_for(converted, source, example_input, input_size or (plan.input_size if plan else None))
         kinds = LAYER_KINDS if plan else settings.kinds
         run = run_of(converted, source.title, call, kinds)
-        trained = full_clone(converted) if initialiser.fits else None
-        narrowings = plan.narrowings if plan else narrowings_of(converted, run, narrow)
-        done = narrowed_(converted, source.title, call, run, narrowings, kinds)
-        observed = done.run.observation
         trained = full_clone(converted).to(target) if initialiser.fits else None
         samples = None
         if trained is not None and calibration is not None:
@@ -219,6 +215,9 @@ def convert(
         if asked is not None and trained is not None and samples is not None:
             library = library_for(trained, source.title, settings, call, run, edits, samples, seed, progress=progress)
             plan = library.plan_for(asked)
+        narrowings = plan.narrowings if plan else narrowings_of(converted, run, narrow)
+        done = narrowed_(converted, source.title, call, run, narrowings, kinds)
+        observed = done.run.observation
         made = plan or plan_of(converted, source.title, settings, call, done.run, edits, narrowings, done.before)
         made, replacements = operate_(converted, made, initialiser, call, observed, replay=plan is not None)
         converted.to(target)
