@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kswap.planner.budget import Budget
     from kswap.report.report import Report
     from kswap.training.optimize import optimize_for_training
+    from kswap.transfer.compression import compress
     from kswap.transfer.distillation import distill
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "cam": "kswap.analysis.cam",
     "evaluate": "kswap.analysis.evaluation",
     "bench": "kswap.benchmarks.run",
+    "compress": "kswap.transfer.compression",
     "distill": "kswap.transfer.distillation",
     "load_optimized": "kswap.inference.store",
     "optimization_of": "kswap.inference.record",
@@ -66,6 +68,7 @@ __all__ = [
     "bench",
     "block_library",
     "cam",
+    "compress",
     "convert",
     "create_model",
     "distill",

@@ -15,6 +15,15 @@ from kswap.cli.pictures import adjusted, device_option, preprocessing_options, t
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+keep_option = click.option(
+    "--keep",
+    type=click.Choice(("last", "best")),
+    default="last",
+    show_default=True,
+    help="The weights of the end, or the most accurate ones on the way.",
+)
+
+
 def training_options(command: Command) -> Command:
     """How long to train, by which recipe, and what accuracy is measured on."""
     for option in reversed(
@@ -64,13 +73,7 @@ def training_options(command: Command) -> Command:
 )
 @click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
 @training_options
-@click.option(
-    "--keep",
-    type=click.Choice(("last", "best")),
-    default="last",
-    show_default=True,
-    help="The weights of the end, or the most accurate ones on the way.",
-)
+@keep_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The result; else DIR-distilled.")
 @click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
 @preprocessing_options

@@ -24,6 +24,7 @@ _COMMANDS = {
     "papers": ("kswap.cli.papers", "papers"),
     "import-keras": ("kswap.cli.create", "import_keras"),
     "evaluate": ("kswap.cli.evaluate", "evaluate"),
+    "compress": ("kswap.cli.compress", "compress"),
     "distill": ("kswap.cli.distill", "distill"),
     "frontier": ("kswap.cli.frontier", "frontier"),
     "cam": ("kswap.cli.cam", "cam"),

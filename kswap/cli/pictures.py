@@ -36,6 +36,12 @@ def trained_options(command: Command) -> Command:
 
 def preprocessing_options(command: Command) -> Command:
     """How pictures become inputs, where that differs from what the model states."""
+    size = click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else the model's own.")
+    return picture_options(size(command))
+
+
+def picture_options(command: Command) -> Command:
+    """As :func:`preprocessing_options`, for commands with an option for the input size already."""
     for option in reversed(
         (
             click.option(
@@ -49,7 +55,6 @@ def preprocessing_options(command: Command) -> Command:
             click.option(
                 "--crop", type=float, metavar="SHARE", help="Share of the side that is kept; 1 crops nothing."
             ),
-            click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else the model's own."),
         )
     ):
         command = option(command)

@@ -144,6 +144,14 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.transfer.frontier_rendering:render_csv",
         },
     ),
+    "compression": Renderers(
+        "kswap.transfer.compression_record:Compression",
+        {
+            RICH: "kswap.transfer.compression_rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.transfer.compression_rendering:render_markdown",
+        },
+    ),
     "cams": Renderers(
         "kswap.analysis.cam:Cams",
         {

@@ -13,9 +13,9 @@ WEIGHTS, PLAN, REPORT = "model.safetensors", "plan.json", "report.json"
 FILES = (WEIGHTS, PLAN, *saved_files("report"))
 # What kswap.inference.store adds later.
 OPTIMIZED = "optimized.json"
-# What kswap.transfer.distillation adds: what was measured, and the weights that were the most accurate on the way.
-DISTILLATION, BEST_WEIGHTS = "distillation.json", "best.safetensors"
-_ADDED = (OPTIMIZED, DISTILLATION, BEST_WEIGHTS)
+# What kswap.transfer adds: what was done and measured, and the weights that were the most accurate on the way.
+DISTILLATION, COMPRESSION, BEST_WEIGHTS = "distillation.json", "compression.json", "best.safetensors"
+_ADDED = (OPTIMIZED, DISTILLATION, COMPRESSION, BEST_WEIGHTS)
 
 # What a killed process leaves of a file that it was writing, also of kswap 0.1.0.
 _PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, (*FILES, *_ADDED)))})\.\w+(\.part)?")

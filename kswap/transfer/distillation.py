@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,13 @@ from kswap.codec import encode
 from kswap.converted import Conversion
 from kswap.data.preprocessing import Preprocessing
 from kswap.data.unlabelled import UnlabelledImageSet
-from kswap.errors import SavedError, TrainingError, excerpt, wording
-from kswap.files import replace_file, sync_directory
+from kswap.errors import TrainingError, excerpt, wording
+from kswap.files import replace_file
 from kswap.loading import load, original_model
+from kswap.report.projection import Accuracy
 from kswap.saved.directory import check_writable, read_report
 from kswap.saved.files import BEST_WEIGHTS, DISTILLATION
 from kswap.saved.manifest import read_manifest
-from kswap.saved.replacing import exchange
 from kswap.saved.weights import load_weights_
 from kswap.sources.trained import build_trained
 from kswap.transfer.recipe import Recipe, load_recipe
@@ -139,17 +138,19 @@ def distill(
     )
     if out is None:
         state = run.train(None, checkpoint_seconds, progress)
-        return Distillation(_result(run, state, keep), run.record(state, keep))
+        record = run.record(state, keep)
+        return Distillation(_result(run, state, record), record)
     target = Path(out).expanduser().absolute()
+    work = WorkDirectory(target.with_name(target.name + WORK_SUFFIX), run.settings)
     if resume and not force and (found := finished(target, run.settings, keep)) is not None:
+        work.remove()
         return Distillation(_saved(run, target), found, target)
     check_writable(target, force)
-    work = WorkDirectory(target.with_name(target.name + WORK_SUFFIX), run.settings)
     with work.opened(resume):
         state = run.train(work, checkpoint_seconds, progress)
-        result, record = _result(run, state, keep), run.record(state, keep)
-        _save(result, record, state, work.path / _RESULT, target, force)
-    work.remove()
+        record = run.record(state, keep)
+        result = _result(run, state, record)
+        work.move(_save(result, record, state, work.path / _RESULT), target, force)
     return Distillation(result, record, target)
 
 
@@ -195,13 +196,29 @@ def _teacher_of(
     return build_trained(source, pretrained=weights is None, weights=weights)[1]
 
 
-def _result(run: Run, state: State, keep: str) -> Conversion:
-    """The conversion with the weights to keep, in eval mode."""
+def _result(run: Run, state: State, record: DistillationRecord) -> Conversion:
+    """The conversion with the weights to keep, in eval mode, and the accuracies in its report."""
     model = run.student.model
-    if keep == "best" and state.best is not None:
+    if record.kept == "best" and state.best is not None:
         Classifier(model, run.student.preprocessing).load_state_dict(state.best)
     model.to(memory_format=torch.contiguous_format).eval()
-    return replace(run.conversion, model=model)
+    report = run.conversion.report
+    if report.projection is not None:
+        measured = replace(report.projection, accuracies=_accuracies(report.projection.accuracies, record))
+        report = report.with_projection(measured)
+    return replace(run.conversion, model=model, report=report)
+
+
+def _accuracies(before: tuple[Accuracy, ...], record: DistillationRecord) -> tuple[Accuracy, ...]:
+    """What was measured before, and now; each stage once."""
+    data = record.examined or ""
+    found = {
+        stage: Accuracy(stage, top1, record.examined_images, data)
+        for stage, top1 in record.stages("projected").items()
+        if top1 is not None
+    }
+    known = {accuracy.stage: accuracy for accuracy in before}
+    return tuple((known | found).values())
 
 
 def _saved(run: Run, directory: Path) -> Conversion:
@@ -212,19 +229,11 @@ def _saved(run: Run, directory: Path) -> Conversion:
     return replace(run.conversion, model=model, report=read_report(directory))
 
 
-def _save(result: Conversion, record: DistillationRecord, state: State, fresh: Path, target: Path, force: bool) -> None:
-    """Write the result beside the checkpoint, with all that belongs to it, and move it to its place in one step."""
+def _save(result: Conversion, record: DistillationRecord, state: State, fresh: Path) -> Path:
+    """Write the result, with all that belongs to it."""
     result.save(fresh, force=True)
     replace_file(fresh / DISTILLATION, json.dumps(encode(record), indent=1).encode() + b"\n")
     if state.best is not None:
         own = {name.removeprefix("model."): tensor.contiguous() for name, tensor in state.best.items()}
         replace_file(fresh / BEST_WEIGHTS, save(own))
-    check_writable(target, force)  # what appeared meanwhile
-    try:
-        if not (target.exists() and exchange(fresh, target)):
-            if target.exists():
-                shutil.rmtree(target)
-            fresh.rename(target)
-    except OSError as error:
-        raise SavedError(f"{excerpt(target, 200)} cannot be written: {error.strerror}") from error
-    sync_directory(target.parent)
+    return fresh

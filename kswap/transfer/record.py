@@ -38,6 +38,17 @@ class DistillationRecord:
     examined_images: Annotated[int, Between(0, 2**63 - 1)]
     kept: str
 
+    @property
+    def after(self) -> float | None:
+        """Accuracy of the weights that the model has now; ``None`` where there are no labels."""
+        last = self.measured[-1].top1
+        found = [measured.top1 for measured in self.measured[1:] if measured.top1 is not None]
+        return max(found, default=last) if self.kept == "best" else last
+
+    def stages(self, start: str) -> dict[str, float | None]:
+        """Accuracy by stage: of the teacher, of the model that ``start`` names, and after the distillation."""
+        return {"original": self.teacher_top1, start: self.measured[0].top1, "distilled": self.after}
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -75,9 +86,7 @@ class Distillation:
     @property
     def after(self) -> float | None:
         """Accuracy of the weights that the model has now; ``None`` where there are no labels."""
-        last = self.record.measured[-1].top1
-        found = [top1 for _, top1 in self.accuracies[1:]]
-        return max(found, default=last) if self.record.kept == "best" else last
+        return self.record.after
 
     def to_json(self) -> dict[str, Any]:
         """The record, and the directory, as JSON values."""
@@ -85,11 +94,16 @@ class Distillation:
         return written | {"directory": None if self.directory is None else str(self.directory)}
 
 
+def read_record(directory: Path) -> DistillationRecord:
+    """The record in a directory that a distillation was saved in. Raises :class:`TrainingError`."""
+    data = read_json(directory / DISTILLATION, TrainingError, "record")
+    return decode(DistillationRecord, data, f"{directory / DISTILLATION}", TrainingError)
+
+
 def finished(directory: Path, settings: Mapping[str, Any], kept: str) -> DistillationRecord | None:
     """The record in ``directory``, where it is the result of a run with these settings and weights."""
     try:
-        data = read_json(directory / DISTILLATION, TrainingError, "record")
-        found = decode(DistillationRecord, data, "the record", TrainingError)
+        found = read_record(directory)
     except KswapError:  # none there, or one of another version: then nothing is known of the directory
         return None
     return found if (found.settings, found.kept) == (encode(settings), kept) else None

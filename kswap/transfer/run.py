@@ -109,9 +109,9 @@ class Run:
             "frozen_norms": self.frozen,
             "pictures": fingerprint(self.images),
             "preprocessing": self.student.preprocessing.to_json(),
-            "weights": _hash_of(self.student.model),
+            "weights": hash_of(self.student.model),
             "teacher": self.teacher.title,
-            "teacher_weights": _hash_of(self.teacher.model),
+            "teacher_weights": hash_of(self.teacher.model),
             "teacher_preprocessing": self.teacher.preprocessing.to_json(),
             "examined": None if self.examined is None else self.examined.title,
             "eval_limit": self.eval_limit,
@@ -220,7 +220,7 @@ def _check_outputs(student: LoadedModel, teacher: LoadedModel) -> int:
 
 
 @torch.inference_mode()
-def _hash_of(model: nn.Module) -> str:
+def hash_of(model: nn.Module) -> str:
     """SHA-256 over names and values of a model's state."""
     made = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

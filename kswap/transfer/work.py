@@ -14,8 +14,10 @@ from typing import Any
 import torch
 
 from kswap.codec import encode
-from kswap.errors import TrainingError, excerpt, first_line, wording
-from kswap.files import PARTIAL, read_json, replace_file, write_text
+from kswap.errors import KswapError, TrainingError, excerpt, first_line, wording
+from kswap.files import PARTIAL, read_json, replace_file, sync_directory, write_text
+from kswap.saved.directory import check_writable
+from kswap.saved.replacing import exchange
 
 try:
     import fcntl
@@ -58,10 +60,6 @@ class WorkDirectory:
                 f"{excerpt(self.path, 200)} cannot be written: {error.strerror or error}; choose another directory"
             ) from error
 
-    def remove(self) -> None:
-        """Remove the directory, once the result is elsewhere."""
-        shutil.rmtree(self.path, ignore_errors=True)
-
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint, whole or not at all."""
         buffer = io.BytesIO()
@@ -82,6 +80,26 @@ class WorkDirectory:
         except Exception as error:  # unpickling a damaged file raises whatever it meets
             raise TrainingError(f"the checkpoint {path} is damaged ({first_line(error)}): {_anew()}") from error
         return state
+
+    def move(self, fresh: Path, target: Path, force: bool) -> None:
+        """Move a finished directory to its place in one step, and remove this one.
+
+        Raises:
+            SavedError: Something else appeared in the place meanwhile.
+        """
+        check_writable(target, force)
+        if not (target.exists() and exchange(fresh, target)):
+            if target.exists():  # empty, or where the system cannot exchange
+                shutil.rmtree(target)
+            fresh.rename(target)
+        sync_directory(target.parent)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove the directory of a run that is done, if it is one with these settings."""
+        with contextlib.suppress(KswapError):
+            if read_json(self.path / _SETTINGS, TrainingError) == self.settings:
+                shutil.rmtree(self.path, ignore_errors=True)
 
     def _empty(self) -> None:
         for name in os.listdir(self.path):
