@@ -126,10 +126,12 @@ class Chains:
 
     def _why_other_dimension(self, name: str, norm_name: str) -> str | None:
         """Why a norm does not belong to a linear layer: it has to work on the last dimension, or on a matrix."""
+        if kind_of(self.modules[name]) != "linear":
+            return None
         record = self.observation.records.get(norm_name, ModuleRecord())
         shape = getattr(self.modules[norm_name], "normalized_shape", None)
         fits = shape is not None and tuple(shape) == channels_of(self.modules[name])[1:]
-        if kind_of(self.modules[name]) != "linear" or fits or len(record.in_shape or ()) == 2:
+        if fits or len(record.in_shape or ()) == 2:
             return None
         return f"{norm_name} does not normalise the channels of {name}"
 

@@ -14,8 +14,8 @@ from kswap.graph.replace import replace_modules_
 from kswap.nn.norms_and_activations import is_norm
 from kswap.planner.narrowing import HiddenChannels, Narrowing
 
-# Where a layer has channels that are taken out.
-_OUTPUTS, _INPUTS, _ALONG = "outputs", "inputs", "along"
+# Where a layer has channels that are taken out, or put into another order.
+OUTPUTS, INPUTS, ALONG = "outputs", "inputs", "along"
 
 
 @cache
@@ -73,17 +73,21 @@ def _width_along(module: nn.Module) -> int | None:
     return len(module.running_mean) if isinstance(module.running_mean, Tensor) else int(module.num_features)  # type: ignore[arg-type]
 
 
-def _sliced(module: nn.Module, keep: Tensor, place: str) -> nn.Module:
-    """A copy of ``module`` with the channels ``keep`` alone; what it does not share with ``module`` is new."""
+def with_channels(module: nn.Module, keep: Tensor, place: str) -> nn.Module:
+    """A copy of ``module`` with the channels ``keep``, in this order; what it does not share with ``module`` is new.
+
+    ``place`` says where the module has these channels: at its :data:`OUTPUTS`, at its :data:`INPUTS`, or, as norms and
+    depthwise convolutions, :data:`ALONG`.
+    """
     made = copy.copy(module)
     for key, value in list(vars(made).items()):
         if isinstance(value, dict):
             made.__dict__[key] = value.copy()
 
     def fewer(name: str, tensor: Tensor) -> Tensor:
-        if tensor.ndim == 0 or (place == _INPUTS and name != "weight"):
+        if tensor.ndim == 0 or (place == INPUTS and name != "weight"):
             return tensor
-        return tensor.detach().index_select(int(place == _INPUTS), keep.to(tensor.device))
+        return tensor.detach().index_select(int(place == INPUTS), keep.to(tensor.device))
 
     for name, parameter in module._parameters.items():
         if parameter is not None:
@@ -91,9 +95,9 @@ def _sliced(module: nn.Module, keep: Tensor, place: str) -> nn.Module:
     for name, buffer in module._buffers.items():
         made._buffers[name] = buffer if buffer is None else fewer(name, buffer)
     sizes = {
-        _OUTPUTS: ("out_channels", "out_features"),
-        _INPUTS: ("in_channels", "in_features"),
-        _ALONG: ("in_channels", "out_channels", "groups", "num_features"),
+        OUTPUTS: ("out_channels", "out_features"),
+        INPUTS: ("in_channels", "in_features"),
+        ALONG: ("in_channels", "out_channels", "groups", "num_features"),
     }
     for name in sizes[place]:
         if name in vars(made):
@@ -123,19 +127,19 @@ def narrow_(model: nn.Module, narrowing: Narrowing, keep: Tensor | None = None) 
     new_of: dict[nn.Module, nn.Module] = {}
     for name, place in _places(narrowing.hidden):
         module = _find(model, name)
-        width = {_OUTPUTS: outputs_of, _INPUTS: inputs_of, _ALONG: _width_along}[place](module)
+        width = {OUTPUTS: outputs_of, INPUTS: inputs_of, ALONG: _width_along}[place](module)
         if width != narrowing.hidden.width:
             raise PlanError(
                 f"the plan does not fit this model: '{excerpt(name)}' is a {type(module).__name__} "
                 f"without {narrowing.hidden.width} channels to make fewer"
             )
-        new_of[module] = _sliced(module, kept, place)
+        new_of[module] = with_channels(module, kept, place)
     replace_modules_(model, new_of)
 
 
 def _places(hidden: HiddenChannels) -> Iterator[tuple[str, str]]:
     """The layers that hold the channels, and where."""
-    for names, place in ((hidden.made_by, _OUTPUTS), (hidden.along, _ALONG), (hidden.read_by, _INPUTS)):
+    for names, place in ((hidden.made_by, OUTPUTS), (hidden.along, ALONG), (hidden.read_by, INPUTS)):
         for name in names:
             yield name, place
 

@@ -18,6 +18,7 @@ from kswap.errors import DeployError
 from kswap.graph.conv_norm_act import Chains
 from kswap.graph.observe import observe
 from kswap.nn.affine_norm import in_order, scale_and_shift, split_norm
+from kswap.nn.channel_order import ChannelOrder
 from kswap.nn.norms_and_activations import is_norm, type_name
 from kswap.nn.pointwise import standardises
 
@@ -77,13 +78,14 @@ def fold_norms_(model: nn.Module, inputs: tuple[Any, ...]) -> FoldedNorms:
             continue
         shared = any(holders[id(p)] > 1 for p in layer.parameters(recurse=False))
         fixed = f"{name} shares its weights" if shared else chains.why_not_free(name)
-        norm, _, broken = chains.follow(name)
+        order = _order_after(chains, name)
+        norm, _, broken = chains.follow(name if order is None else order)
         if fixed or norm is None:
             reasons[name] = fixed or (f"{name}: {broken}" if broken else "")
             continue
         core, rest = split_norm(model.get_submodule(norm.name))
         if core is not None:
-            _scale_(layer, core)
+            _scale_(layer, core, None if order is None else model.get_submodule(order))
             model.set_submodule(norm.name, in_order(rest) or FoldedNorm())
             folded.append(norm.name)
     kept = {
@@ -125,11 +127,29 @@ def _is_plain(layer: nn.Module) -> bool:
     )
 
 
+def _order_after(chains: Chains, name: str) -> str | None:
+    """The name of an order of the filters of a convolution, each at most once, that alone reads its output."""
+    following = chains.after(chains.nodes[name])
+    module = chains.module(following)
+    if following is None or not isinstance(module, ChannelOrder) or isinstance(chains.modules[name], nn.Linear):
+        return None
+    indices, order = module.indices("order"), str(following.target)
+    return order if len(set(indices)) == len(indices) and chains.why_not_free(order) is None else None
+
+
 @torch.no_grad()
-def _scale_(layer: nn.Module, norm: nn.Module) -> None:
+def _scale_(layer: nn.Module, norm: nn.Module, order: nn.Module | None = None) -> None:
+    """Multiply a norm into a layer, in place; ``order`` stands between them. Filters that it leaves out stay."""
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor)
-    scale, shift = scale_and_shift(norm, len(weight))
+    if isinstance(order, ChannelOrder):
+        taken = torch.tensor(order.indices("order"))
+        whole = torch.ones(len(weight)).double(), torch.zeros(len(weight)).double()
+        scale, shift = (
+            every.index_copy(0, taken, own) for every, own in zip(whole, scale_and_shift(norm, len(taken)), strict=True)
+        )
+    else:
+        scale, shift = scale_and_shift(norm, len(weight))
     if isinstance(bias, Tensor):
         shift = shift + bias.cpu().double() * scale
     scaled = weight.cpu().double() * scale.reshape(-1, *(1,) * (weight.ndim - 1))

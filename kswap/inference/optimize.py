@@ -38,7 +38,8 @@ def optimize_for_inference(
     """A copy of ``model`` in eval mode that returns the same outputs sooner; of the same class, of plain layers.
 
     Batch norms are folded; a block that is one linear map is collapsed into one matrix or into one grouped and one
-    dense layer; replication, second path, interleave and sum disappear into weights. Parameters may grow again. No
+    dense layer; replication, second path, interleave and sum disappear into weights, and the orders of assigned blocks
+    into their neighbours where those hold all that is read of the channels. Parameters may grow again. No
     block that is one linear map runs slower than the layer that it replaced: that dense layer is among its
     implementations. A model without blocks has its norms folded.
 

@@ -13,6 +13,7 @@ from kswap.graph.clone import copy_with
 from kswap.inference.candidates import Candidates
 from kswap.inference.drop_in import with_sizes_of
 from kswap.inference.fold_norms import FoldedNorms, fold_norms_, standardise_once_
+from kswap.inference.fold_orders import fold_orders_, has_orders
 from kswap.inference.kinds import candidates_of
 from kswap.nn import PointwiseBlock
 from kswap.nn.implementation import ImplementationId
@@ -53,6 +54,15 @@ class FoldedModel:
         """Fold the blocks of ``model``, which stays unchanged."""
         blocks = {name: module for name, module in model.named_modules() if isinstance(module, PointwiseBlock)}
         return cls(model, blocks, {name: candidates_of(block) for name, block in blocks.items()})
+
+    def dense(self) -> nn.Module:
+        """A copy with the first implementation of each block: a plain dense layer where the block is one linear map."""
+        made = {
+            name: with_sizes_of(block, self.candidates[name].densest.build()) for name, block in self.blocks.items()
+        }
+        model = copy_with(self.model, {id(block): made[name] for name, block in self.blocks.items()})
+        standardise_once_(model)
+        return model.eval()
 
     def estimated(self, target: str) -> Selection:
         """The implementations with the least estimated cost."""
@@ -98,5 +108,7 @@ def build(folded: FoldedModel, selection: Selection, inputs: tuple[Any, ...]) ->
         new_of[id(block)] = made
     model = copy_with(folded.model, new_of)
     standardise_once_(model)
+    if has_orders(model):
+        fold_orders_(model, folded.dense(), inputs)
     norms = fold_norms_(model, inputs)
     return BuiltModel(model, params, norms, sum(found.norms for found in folded.candidates.values()))
