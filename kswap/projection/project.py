@@ -19,7 +19,7 @@ from kswap.planner.plan import Plan
 from kswap.progress import progress_bar
 from kswap.projection.calibration import Calibration
 from kswap.projection.hidden import HiddenFit
-from kswap.projection.kinds import fit, matrix_of, write_
+from kswap.projection.kinds import fit, fit_absorbed, matrix_of, write_, write_absorbed_
 from kswap.projection.moments import Moments
 from kswap.projection.norms import is_matched, match_norm_
 from kswap.projection.positions import Positions
@@ -84,7 +84,7 @@ def project_(
                 errors.append(SiteError(name, error))
             elif hidden.reads(name):
                 hidden.refit_(name, walk, positions)
-            elif is_matched(original.get_submodule(name)):
+            elif is_matched(converted.get_submodule(name)):
                 match_norm_(converted.get_submodule(name), hidden.seen(name, walk.inputs_of(name)))
             bar.advance()
     for done in waiting.values():  # no forward pass reaches them
@@ -101,9 +101,20 @@ def _stops(original: nn.Module, sites: Collection[str], calls: Mapping[str, int]
 
 
 def _project_site_(done: Replacement, moments: Moments, seed: int) -> tuple[BlockPlan, float]:
-    """Fit the block of one site in place; returns its plan and the relative error."""
+    """Fit the block of one site in place; returns its plan and the relative error.
+
+    The error of a block that holds norms and activations is that of K before its norm.
+    """
     inputs, _ = channels_of(done.layer)
     weight = affine_of(done.layer, inputs, channel_dim(done.layer)).weight
-    fitted = fit(done.plan.layer, weight, moments, seed)
-    write_(done.block, fitted, moments)
-    return fitted.plan, moments.error(matrix_of(done.block).weight)
+    if not (done.plan.absorbs_norm or done.plan.absorbs_activation):
+        fitted = fit(done.plan.layer, weight, moments, seed)
+        write_(done.block, fitted, moments)
+        return fitted.plan, moments.error(matrix_of(done.block).weight)
+    fitted = fit_absorbed(done.plan.layer, weight, moments, seed)
+    for stage in done.block.stages:
+        for source, copied in ((done.norm, stage.norm), (done.activation, stage.activation)):
+            if source is not None and copied is not None:
+                copied.load_state_dict(source.state_dict())
+    write_absorbed_(done.block, fitted, moments)
+    return fitted.plan, moments.error(fitted.matrix)

@@ -124,3 +124,14 @@ def test_what_is_missing_is_said(arguments: dict[str, object], said: str) -> Non
 def test_a_named_model_with_fresh_weights_is_refused() -> None:
     with pytest.raises(ModelError, match=r"fresh weights.*pretrained=True or weights=FILE"):
         convert("test_efficientnet", init="project", calibration=samples(4), input_size=(48, 48))
+
+
+def test_blocks_with_norm_and_activation_inside_start_from_the_trained_layers_too() -> None:
+    model = trained()
+    arguments = {"ch": 8, "placement": "absorbed", "input_size": (48, 48), "seed": 0}
+    fitted = kswap.convert(model, init="project", calibration=samples(64), **arguments)
+    fresh = kswap.convert(model, **arguments)
+    assert any(site.absorbs_norm and site.absorbs_activation for site in fitted.plan.replaced)
+    assert difference(fitted.model, model) < 0.5 * difference(fresh.model, model)
+    fitted.model.train()(samples(2)).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in fitted.model.named_parameters() if "l." in n)
