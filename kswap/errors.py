@@ -38,6 +38,10 @@ class DataError(KswapError):
     """Pictures cannot be found or read, or do not fit the model."""
 
 
+class StudyError(KswapError):
+    """A study's settings or results are wrong, or a method cannot make what is asked for."""
+
+
 class ReportError(KswapError):
     """A report cannot be read, or a condition on it cannot be evaluated."""
 

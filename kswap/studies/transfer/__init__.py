@@ -1,0 +1,1 @@
+"""A trained network made small in several ways, distilled alike, and compared in accuracy, parameters and latency."""
