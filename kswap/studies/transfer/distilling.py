@@ -1,71 +1,76 @@
-"""Distillation of any module from stored answers: the same loop for all methods."""
+"""Distillation of any module: the loop of :func:`kswap.distill`, for networks that are no conversions as well."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from kswap.analysis.loaded_model import logits_of
-from kswap.studies.transfer.settings import Settings
+from kswap.graph.random_state import preserved_random_state
+from kswap.nn import PointwiseBlock
+from kswap.progress import progress_bar
 from kswap.studies.transfer.student import Student
-
-_WARMUP = 0.02
+from kswap.studies.transfer.subject import Subject
+from kswap.training.optimize import optimize_for_training
+from kswap.transfer.recipe import Recipe
+from kswap.transfer.teacher import Classifier, distillation_task
+from kswap.transfer.training import Measured, Pictures, Trainer, order_of
+from kswap.transfer.work import WorkDirectory
 
 
 def distil_(
     student: Student,
-    inputs: Tensor,
-    answers: Tensor,
-    settings: Settings,
-    lr: float,
-    images: int,
+    subject: Subject,
+    recipe: Recipe,
     seed: int,
-    each: Callable[[int], None] = lambda seen: None,
-) -> None:
-    """Train ``student`` in place: Kullback-Leibler divergence from the softmax of ``answers``, Adam, cosine schedule.
+    numbers: Tensor | None = None,
+    measure: Callable[[int], float | None] = lambda images: None,
+    work: Path | None = None,
+) -> tuple[Measured, ...]:
+    """Train ``student`` in place on the training pictures, or on those with these numbers.
 
-    ``each`` is told after every step how many images were seen.
+    ``measure`` is asked for the accuracy at the recipe's evaluations, and is told how many images were seen. With
+    ``work``, a directory, a run that was stopped continues. Returns all that was measured.
     """
-    model = student.model
-    optimizer = torch.optim.Adam(model.parameters(), lr)
-    batch, steps = settings.batch, math.ceil(images / settings.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step / steps))
-    generator = torch.Generator().manual_seed(seed)
-    order: list[Tensor] = []
-    _train_(model, student.frozen_norms)
-    for step in range(steps):
-        if not order:
-            order = list(torch.randperm(len(inputs), generator=generator).split(batch))
-        numbers = order.pop()
-        loss = divergence(logits_of(model(inputs[numbers])), answers[numbers], settings.temperature)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        each(min((step + 1) * batch, images))
-    model.eval()
+    chosen = torch.arange(len(subject.train)) if numbers is None else numbers
+    steps = -(-recipe.images // recipe.batch)
+    order = chosen[order_of(len(chosen), steps, recipe.batch, seed)]
+    has_blocks = any(isinstance(module, PointwiseBlock) for module in student.model.modules())
+    quick = optimize_for_training(student.model, autotune=False) if has_blocks else student.model
+    classifier = Classifier(quick, subject.preprocessing)
+    with preserved_random_state(seed):
+        task = distillation_task(recipe, classifier, subject.teacher, torch.device("cpu"))
+    trainer = Trainer(
+        task,
+        classifier,
+        subject.loaded(student.model),
+        subject.teacher,
+        subject.answers,
+        Pictures(subject.train, recipe),
+        recipe,
+        order,
+        seed,
+        student.frozen_norms,
+        lambda: measure(trainer.state.step * recipe.batch),
+        directory := None if work is None else WorkDirectory(work, {"recipe": asdict(recipe), "seed": seed}),
+    )
+    with progress_bar("distilling", steps) as bar:
+        if directory is None:
+            state = trainer.run(bar)
+        else:
+            with directory.opened(resume=True):
+                state = trainer.run(bar)
+            directory.remove()
+    student.model.eval()
+    return tuple(state.measured)
 
 
-def divergence(logits: Tensor, answers: Tensor, temperature: float) -> Tensor:
-    """The Kullback-Leibler divergence at a temperature, times its square (Hinton, Vinyals and Dean 2015)."""
-    wanted = functional.softmax(answers / temperature, 1)
+def divergence(logits: Tensor, answers: Tensor, temperature: float) -> float:
+    """The Kullback-Leibler divergence at a temperature, times its square: the loss of the recipe on logits."""
+    wanted = functional.log_softmax(answers / temperature, 1)
     found = functional.log_softmax(logits / temperature, 1)
-    return functional.kl_div(found, wanted, reduction="batchmean") * temperature**2
-
-
-def _factor(done: float) -> float:
-    """The learning rate as a share of the greatest: a linear warm-up, then half a cosine to 0."""
-    return min(done / _WARMUP, 1.0, 0.5 * (1 + math.cos(math.pi * done))) if done else 1e-3
-
-
-def _train_(model: nn.Module, frozen_norms: bool) -> None:
-    model.train()
-    if frozen_norms:
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+    return float(functional.kl_div(found, wanted, reduction="batchmean", log_target=True)) * temperature**2

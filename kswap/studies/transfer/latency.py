@@ -16,7 +16,7 @@ def write_graph(model: nn.Module, subject: Subject, path: Path) -> None:
     """Optimise ``model`` for ONNX Runtime, by measuring, and write it as a graph that takes one picture."""
     settings = subject.settings
     side = settings.latency_side
-    example = torch.randn(1, subject.preprocessing.input_size[0], side, side, generator=torch.Generator().manual_seed(0))
+    example = torch.randn(1, subject.input_size[0], side, side, generator=torch.Generator().manual_seed(0))
     optimised = optimize_for_inference(model, example, target="onnxruntime", threads=settings.threads)
     path.parent.mkdir(parents=True, exist_ok=True)
     export_model(optimised, example, "onnx", path, force=True)

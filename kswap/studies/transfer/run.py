@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,13 +20,18 @@ from kswap.studies.transfer.latency import write_graph
 from kswap.studies.transfer.methods import METHODS, find_method
 from kswap.studies.transfer.settings import Settings
 from kswap.studies.transfer.student import Method, Student
-from kswap.studies.transfer.subject import Pictures, Subject, accuracy_of, answers_of
+from kswap.studies.transfer.subject import Subject, accuracy_of, logits_for
+from kswap.transfer.recipe import Recipe, load_recipe
 
-SETTINGS, CASES, CHOICES, GRAPHS = "settings.json", "cases", "learning-rates", "graphs"
+SETTINGS, CASES, CHOICES, GRAPHS, WORK = "settings.json", "cases", "learning-rates", "graphs", "work"
 
 
 def run_study(
-    settings: Settings, out: Path, methods: Sequence[str] = (), shares: Sequence[float] = (), minutes: float | None = None
+    settings: Settings,
+    out: Path,
+    methods: Sequence[str] = (),
+    shares: Sequence[float] = (),
+    minutes: float | None = None,
 ) -> None:
     """Run the cases of ``methods`` (all, where none is named) at ``shares`` that have no file in ``out`` yet.
 
@@ -97,28 +100,28 @@ class _Runner:
         self.settings = subject.settings
 
     def run(self, case: Case) -> None:
-        method = find_method(case.method)
+        """Make the student, distil it, measure it on the way, and write its file."""
+        subject, method = self.subject, find_method(case.method)
         lr = self._choice(method).lr
         self.bar.label(f"{method.name} {case.share:.0%} seed {case.seed}")
         began = time.perf_counter()
-        student = method.build(self.subject, case.share, case.seed)
+        student = method.build(subject, case.share, case.seed)
         built = time.perf_counter() - began
-        graph = self.out / GRAPHS / f"{case.network}.onnx"
-        if not graph.exists():
-            write_graph(student.model, self.subject, graph)
-        accuracies = {"0": accuracy_of(student.model, self.subject.validation)}
+        self._write_graph(case, student)
+        points = {0, self.settings.early, case.images}
+
+        def accuracy(seen: int) -> float | None:
+            return accuracy_of(student.model, subject.validation) if min(seen, case.images) in points else None
+
         began = time.perf_counter()
-
-        def each(seen: int) -> None:
-            if seen == self.settings.early or seen == case.images:
-                accuracies[str(seen)] = accuracy_of(student.model, self.subject.validation)
-
-        self._distil(student, self.subject.train, self.subject.answers, lr, case.images, case.seed, each)
+        recipe = self._recipe(lr, case.images, case.images // self.settings.early)
+        measured = distil_(student, subject, recipe, case.seed, measure=accuracy, work=self.out / WORK / case.name)
+        accuracies = {str(min(m.images, case.images)): m.top1 for m in measured if m.top1 is not None}
         result = CaseResult(
             case=case,
             note=student.note,
             params=sum(parameter.numel() for parameter in student.model.parameters()),
-            macs=_macs(student.model, self.subject),
+            macs=observe(student.model, (torch.zeros(1, *subject.input_size),)).total.macs,
             lr=lr,
             frozen_norms=student.frozen_norms,
             accuracies=accuracies,
@@ -134,28 +137,30 @@ class _Runner:
         path = self.out / CHOICES / f"{method.name}.json"
         if path.exists():
             return read_choice(path)
-        settings, subject = self.settings, self.subject
-        learnt, held_out = subject.split
         self.bar.label(f"{method.name}: learning rates")
-        student = method.build(subject, settings.main_share, 0)
-        tried = [(lr, *self._tried(copy.deepcopy(student), lr, learnt, held_out)) for lr in settings.learning_rates]
-        best = max(tried, key=lambda entry: (entry[1], -entry[2]))
-        choice = Choice(method.name, best[0], *zip(*tried, strict=True))
+        student = method.build(self.subject, self.settings.main_share, 0)
+        tried = [(lr, *self._tried(copy.deepcopy(student), lr)) for lr in self.settings.learning_rates]
+        lrs, accuracies, losses = zip(*tried, strict=True)
+        choice = Choice(method.name, max(tried, key=lambda one: (one[1], -one[2]))[0], lrs, accuracies, losses)
         write(path, choice)
         self.bar.log(f"{method.name}: learning rate {choice.lr:g} of {choice.tried}, accuracies {choice.accuracies}")
         return choice
 
-    def _tried(self, student: Student, lr: float, learnt: Any, held_out: Any) -> tuple[float, float]:
+    def _tried(self, student: Student, lr: float) -> tuple[float, float]:
         """Accuracy and loss on the held-out pictures after a short distillation from the others."""
-        settings, subject = self.settings, self.subject
-        self._distil(student, subject.train.taken(learnt), subject.answers[learnt], lr, settings.choosing_images, 0)
-        logits = answers_of(student.model, subject.train.inputs[held_out])
-        accuracy = float((logits.argmax(1) == subject.train.labels[held_out]).float().mean())
-        return accuracy, float(divergence(logits, subject.answers[held_out], settings.temperature))
+        subject = self.subject
+        learnt, held_out = subject.split
+        recipe = self._recipe(lr, self.settings.choosing_images, 1)
+        distil_(student, subject, recipe, 0, numbers=learnt)
+        loss = divergence(
+            logits_for(student.model, subject.train, held_out), subject.answers[held_out], recipe.temperature
+        )
+        return accuracy_of(student.model, subject.train, held_out), loss
 
-    def _distil(self, student: Student, pictures: Pictures, answers: Any, lr: float, images: int, seed: int, each: Any = None) -> None:
-        distil_(student, pictures.inputs, answers, self.settings, lr, images, seed, each or (lambda seen: None))
+    def _recipe(self, lr: float, images: int, evaluations: int) -> Recipe:
+        return load_recipe(self.settings.recipe, lr=lr, images=images, evaluations=evaluations)
 
-
-def _macs(model: torch.nn.Module, subject: Subject) -> int:
-    return observe(model, (subject.validation.inputs[:1],)).total.macs
+    def _write_graph(self, case: Case, student: Student) -> None:
+        graph = self.out / GRAPHS / f"{case.network}.onnx"
+        if not graph.exists():
+            write_graph(student.model, self.subject, graph)

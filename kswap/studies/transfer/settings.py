@@ -27,8 +27,7 @@ class Settings:
         images: Images seen in distillation.
         early: A point on the way at which the accuracy is measured too.
         long_images: Images seen in the long runs, of the best of ours and the best peer at ``main_share``; 0 for none.
-        batch: Images per step.
-        temperature: What logits are divided by before the softmax.
+        recipe: How every network is distilled, as for :func:`kswap.distill`; learning rate and norms are the method's.
         learning_rates: The greatest learning rates that are tried.
         held_out: Training pictures on which learning rates are compared; the rest is learnt from meanwhile.
         choosing_images: Images seen in each of these trials.
@@ -53,8 +52,7 @@ class Settings:
     images: int = 12_000
     early: int = 2_000
     long_images: int = 40_000
-    batch: int = 32
-    temperature: float = 2.0
+    recipe: str = "distill"
     learning_rates: tuple[float, ...] = (1e-3, 3e-4)
     held_out: int = 600
     choosing_images: int = 4_000
@@ -66,11 +64,11 @@ class Settings:
         for share in (*self.shares, self.main_share):
             if not 0 < share < 1:
                 raise StudyError(f"a share of parameters must be between 0 and 1, not {share:g}")
-        counts = ("side", "seeds", "images", "early", "batch", "held_out", "choosing_images", "calibration")
+        counts = ("side", "seeds", "images", "early", "held_out", "choosing_images", "calibration")
         for name in (*counts, "latency_side", "threads"):
             if getattr(self, name) < 1:
                 raise StudyError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.learning_rates or not self.shares:
             raise StudyError("a study needs at least one learning rate and one share of parameters")
-        if self.early >= self.images:
-            raise StudyError(f"the early point ({self.early} images) must lie before the end ({self.images} images)")
+        if self.images % self.early:
+            raise StudyError(f"images ({self.images}) must be a multiple of the early point ({self.early})")

@@ -1,38 +1,24 @@
-"""The trained network of a study, its pictures as tensors, and what it answers to them."""
+"""The trained network of a study, its pictures, and what it answers to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from kswap.analysis.loaded_model import logits_of
+from kswap.analysis.loaded_model import LoadedModel, logits_of
 from kswap.data.images import ImageSet
+from kswap.data.prepared import PreparedPictures
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import StudyError
 from kswap.graph.modes import evaluating
 from kswap.loading import original_model
 from kswap.studies.transfer.settings import Settings
+from kswap.transfer.teacher import Teacher, kept_answers
 
-_BATCH = 100
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Inputs ``(N, channels, height, width)`` and the numbers of their classes ``(N,)``."""
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def taken(self, numbers: Tensor) -> Pictures:
-        """Only the pictures with these numbers."""
-        return Pictures(self.inputs[numbers], self.labels[numbers])
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -42,34 +28,50 @@ class Subject:
     settings: Settings
     model: nn.Module
     preprocessing: Preprocessing
-    train: Pictures
-    validation: Pictures
+    train: PreparedPictures
+    validation: PreparedPictures
 
     @classmethod
     def of(cls, settings: Settings) -> Subject:
-        """Build the network and read all pictures. Raises :class:`kswap.errors.KswapError` subclasses."""
-        _, model = original_model(settings.model, dict(settings.model_kwargs))
-        if settings.weights:
-            import timm.models
-
-            model.load_state_dict(timm.models.load_state_dict(settings.weights))
+        """Build the network and find the pictures. Raises :class:`kswap.errors.KswapError` subclasses."""
+        _, model = original_model(
+            settings.model, dict(settings.model_kwargs), pretrained=settings.weights is None, weights=settings.weights
+        )
         model.eval().requires_grad_(False)
         own = Preprocessing.of(model)
         prepared = replace(own, input_size=(own.input_size[0], settings.side, settings.side))
-        train = _read(settings.data, settings.train_split, prepared)
-        validation = _read(settings.data, settings.validation_split, prepared)
+        train, validation = (
+            PreparedPictures(ImageSet(settings.data, split), prepared)
+            for split in (settings.train_split, settings.validation_split)
+        )
         if len(train) <= settings.held_out:
             raise StudyError(f"{len(train)} training pictures are too few to hold {settings.held_out} out")
         return cls(settings, model, prepared, train, validation)
 
     @property
     def params(self) -> int:
+        """The parameters of the trained network."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @cached_property
+    def input_size(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the inputs."""
+        return self.preprocessing.input_size
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The network as a teacher."""
+        return Teacher(self.model, self.preprocessing)
+
+    @cached_property
     def answers(self) -> Tensor:
-        """The logits of the network for the training pictures."""
-        return answers_of(self.model, self.train.inputs)
+        """The teacher's logits for the training pictures, ``(N, classes)``."""
+        everything = range(len(self.train))
+        loaded = self.loaded(self.model)
+        answers = kept_answers(self.teacher, loaded, self.train, everything, "logits", _BATCH, None, "", shown=False)
+        if answers is None:
+            raise StudyError(f"the answers to {len(self.train):,} pictures take too much memory: study fewer")
+        return answers
 
     @cached_property
     def split(self) -> tuple[Tensor, Tensor]:
@@ -77,24 +79,32 @@ class Subject:
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
         return order[self.settings.held_out :], order[: self.settings.held_out]
 
-    def calibration(self, seed: int) -> Pictures:
-        """Training pictures to project or prune a network with."""
+    def calibration(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of the training pictures that networks are projected or pruned with."""
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
-        return self.train.taken(order[: self.settings.calibration])
+        numbers = order[: self.settings.calibration]
+        return self.train.inputs(numbers.tolist()), labels_of(self.train)[numbers]
+
+    def loaded(self, model: nn.Module) -> LoadedModel:
+        """``model`` as one that takes the same inputs as the network."""
+        return LoadedModel(model, self.settings.model, torch.device("cpu"), self.preprocessing)
 
 
-def answers_of(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The logits of ``model`` in eval mode, ``(N, classes)``."""
-    with evaluating(model), torch.no_grad():
-        return torch.cat([logits_of(model(batch)) for batch in inputs.split(_BATCH)])
+def labels_of(pictures: PreparedPictures) -> Tensor:
+    """The numbers of the classes of all ``pictures``, ``(N)``."""
+    assert isinstance(pictures.images, ImageSet)
+    return torch.tensor(pictures.images.labels)
 
 
-def accuracy_of(model: nn.Module, pictures: Pictures) -> float:
-    """The share of ``pictures`` that ``model`` recognises."""
-    return float((answers_of(model, pictures.inputs).argmax(1) == pictures.labels).float().mean())
+def logits_for(model: nn.Module, pictures: PreparedPictures, numbers: Tensor | None = None) -> Tensor:
+    """The logits of ``model`` in eval mode for all pictures, or those with these numbers, ``(N, classes)``."""
+    chosen = torch.arange(len(pictures)) if numbers is None else numbers
+    with evaluating(model), torch.inference_mode():
+        parts = [logits_of(model(pictures.inputs(part.tolist()))) for part in chosen.split(_BATCH)]
+    return torch.cat(parts)
 
 
-def _read(data: str, split: str, preprocessing: Preprocessing) -> Pictures:
-    images: Sequence[tuple[Tensor, int]] = ImageSet(data, split, preprocessing)  # type: ignore[assignment]
-    inputs = torch.stack([images[number][0] for number in range(len(images))])
-    return Pictures(inputs, torch.tensor([*ImageSet(data, split).labels]))
+def accuracy_of(model: nn.Module, pictures: PreparedPictures, numbers: Tensor | None = None) -> float:
+    """The share of the pictures that ``model`` recognises."""
+    labels = labels_of(pictures) if numbers is None else labels_of(pictures)[numbers]
+    return float((logits_for(model, pictures, numbers).argmax(1) == labels).double().mean())

@@ -7,8 +7,7 @@ from kswap.studies.transfer.methods import all_fresh, blocks_fresh, pruned
 from kswap.studies.transfer.student import Method
 
 METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (pruned.ROUNDED, pruned.UNROUNDED, blocks_fresh.METHOD, all_fresh.METHOD)
+    method.name: method for method in (pruned.ROUNDED, pruned.UNROUNDED, blocks_fresh.METHOD, all_fresh.METHOD)
 }
 
 

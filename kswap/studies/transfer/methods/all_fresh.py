@@ -15,7 +15,7 @@ def _build(subject: Subject, share: float, seed: int) -> Student:
     settings = subject.settings
     with preserved_random_state(seed):
         _, fresh = original_model(settings.model, dict(settings.model_kwargs))
-    model = convert(fresh, ch, input_size=(settings.side, settings.side), seed=seed).model
+    model = convert(fresh, ch, input_size=subject.input_size, seed=seed).model
     return Student(model, frozen_norms=False, note=f"Ch {ch}")
 
 

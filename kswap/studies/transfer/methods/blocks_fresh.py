@@ -10,8 +10,7 @@ from kswap.studies.transfer.subject import Subject
 
 def _build(subject: Subject, share: float, seed: int) -> Student:
     ch = ch_for(subject, share)
-    side = subject.settings.side
-    model = convert(subject.model, ch, input_size=(side, side), seed=seed).model
+    model = convert(subject.model, ch, input_size=subject.input_size, seed=seed).model
     return Student(model.requires_grad_(True), frozen_norms=False, note=f"Ch {ch}")
 
 

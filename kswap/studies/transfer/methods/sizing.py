@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import Any
 
 from kswap.conversion import plan
-from kswap.errors import StudyError
+from kswap.errors import PlanError, StudyError
 from kswap.planner.counting import count_plan
 from kswap.studies.transfer.subject import Subject
 
@@ -18,10 +18,12 @@ def ch_for(subject: Subject, share: float, **settings: Any) -> int:
 
     Raises :class:`StudyError` where even the smallest leaves more.
     """
-    size = (subject.settings.side,) * 2
 
     def params(ch: int) -> int:
-        return count_plan(plan(subject.model, ch, input_size=size, **settings)).params
+        try:
+            return count_plan(plan(subject.model, ch, input_size=subject.input_size, **settings)).params
+        except PlanError:  # nothing is replaced
+            return subject.params
 
     fitting = bisect_right(_CHOICES, share * subject.params, key=params)
     if not fitting:
