@@ -39,6 +39,7 @@ def distil_(
     chosen = torch.arange(len(subject.train)) if numbers is None else numbers
     steps = -(-recipe.images // recipe.batch)
     order = chosen[order_of(len(chosen), steps, recipe.batch, seed)]
+    student.model.to(memory_format=torch.channels_last)  # trains a third quicker on a CPU
     has_blocks = any(isinstance(module, PointwiseBlock) for module in student.model.modules())
     quick = optimize_for_training(student.model, autotune=False) if has_blocks else student.model
     classifier = Classifier(quick, subject.preprocessing)
@@ -65,7 +66,7 @@ def distil_(
             with directory.opened(resume=True):
                 state = trainer.run(bar)
             directory.remove()
-    student.model.eval()
+    student.model.to(memory_format=torch.contiguous_format).eval()
     return tuple(state.measured)
 
 

@@ -47,7 +47,7 @@ def run_study(
         return
     end = None if minutes is None else time.monotonic() + 60 * minutes
     with progress_bar("reading pictures", total=len(todo)) as bar:
-        runner = _Runner(Subject.of(settings), out, bar)
+        runner = _Runner(Subject.of(settings, out), out, bar)
         for case in todo:
             if end is not None and time.monotonic() > end:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +24,20 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Subject:
-    """What all cases of a study share. ``model`` is the trained network in eval mode, and is never changed."""
+    """What all cases of a study share: the trained network in eval mode, which is never changed, and its pictures.
+
+    ``out`` is where the study is kept.
+    """
 
     settings: Settings
     model: nn.Module
     preprocessing: Preprocessing
     train: PreparedPictures
     validation: PreparedPictures
+    out: Path
 
     @classmethod
-    def of(cls, settings: Settings) -> Subject:
+    def of(cls, settings: Settings, out: Path) -> Subject:
         """Build the network and find the pictures. Raises :class:`kswap.errors.KswapError` subclasses."""
         _, model = original_model(
             settings.model, dict(settings.model_kwargs), pretrained=settings.weights is None, weights=settings.weights
@@ -46,7 +51,7 @@ class Subject:
         )
         if len(train) <= settings.held_out:
             raise StudyError(f"{len(train)} training pictures are too few to hold {settings.held_out} out")
-        return cls(settings, model, prepared, train, validation)
+        return cls(settings, model, prepared, train, validation, out)
 
     @property
     def params(self) -> int:
@@ -100,7 +105,10 @@ def logits_for(model: nn.Module, pictures: PreparedPictures, numbers: Tensor | N
     """The logits of ``model`` in eval mode for all pictures, or those with these numbers, ``(N, classes)``."""
     chosen = torch.arange(len(pictures)) if numbers is None else numbers
     with evaluating(model), torch.inference_mode():
-        parts = [logits_of(model(pictures.inputs(part.tolist()))) for part in chosen.split(_BATCH)]
+        parts = [
+            logits_of(model(pictures.inputs(part.tolist()).contiguous(memory_format=torch.channels_last)))
+            for part in chosen.split(_BATCH)
+        ]
     return torch.cat(parts)
 
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from kswap.errors import StudyError, nearest
-from kswap.studies.transfer.methods import all_fresh, blocks_fresh, pruned
+from kswap.studies.transfer.methods import all_fresh, blocks_fresh, budgeted, projected, pruned
 from kswap.studies.transfer.student import Method
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (pruned.ROUNDED, pruned.UNROUNDED, blocks_fresh.METHOD, all_fresh.METHOD)
+    method.name: method
+    for method in (
+        budgeted.ALL,
+        budgeted.GROUPED,
+        projected.GROUPED,
+        projected.LOW_RANK,
+        pruned.ROUNDED,
+        pruned.UNROUNDED,
+        blocks_fresh.METHOD,
+        all_fresh.METHOD,
+    )
 }
 
 

@@ -1,0 +1,74 @@
+"""A block for every site, chosen by a budget from a library, and projected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from kswap.budgeting import block_library
+from kswap.budgets.library import Library
+from kswap.conversion import convert
+from kswap.planner.plan import Plan
+from kswap.studies.transfer.student import Method, Student
+from kswap.studies.transfer.subject import Subject
+
+
+def _all(library: Library) -> Library:
+    return library
+
+
+def _grouped(library: Library) -> Library:
+    """Only grouped blocks, and every site kept as it is."""
+    units = tuple(
+        replace(
+            unit,
+            choices=tuple(
+                choice
+                for choice in unit.choices
+                if all(site.layer.kind == "grouped" or not site.replaced for site in choice.sites.values())
+            ),
+        )
+        for unit in library.units
+    )
+    return replace(library, units=units)
+
+
+# What each method leaves to choose from.
+_PARTS: dict[str, Callable[[Library], Library]] = {"budget": _all, "budget-grouped": _grouped}
+
+
+def _build(subject: Subject, share: float, seed: int, name: str) -> Student:
+    path = _path(subject, name, share, seed)
+    inputs, _ = subject.calibration(seed)
+    if not path.exists():
+        _write_plans(subject, block_library(subject.model, inputs, seed=seed, input_size=subject.input_size), seed)
+    plan = Plan.load(path)
+    size = subject.input_size
+    made = convert(
+        subject.model, plan=plan, init="project", calibration=inputs, input_size=size, seed=seed, progress=False
+    )
+    kinds = Counter(site.layer.kind for site in made.plan.replaced)
+    kept = len(made.plan.sites) - len(made.plan.replaced)
+    note = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return Student(made.model.requires_grad_(True), frozen_norms=True, note=f"{note}, {kept} kept")
+
+
+def _write_plans(subject: Subject, library: Library, seed: int) -> None:
+    """The plans of all methods at all shares, from one library."""
+    settings = subject.settings
+    for name, part in _PARTS.items():
+        for share in {*settings.shares, settings.main_share}:
+            path = _path(subject, name, share, seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part(library).plan_for(f"params={share:g}").save(path)
+
+
+def _path(subject: Subject, name: str, share: float, seed: int) -> Path:
+    return subject.out / "plans" / f"{name}_{share * 100:g}_seed{seed}.json"
+
+
+ALL = Method("budget", "kswap: budget over all kinds of block", partial(_build, name="budget"), ours=True)
+GROUPED = Method("budget-grouped", "kswap: budget over K and L", partial(_build, name="budget-grouped"), ours=True)

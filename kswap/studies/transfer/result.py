@@ -1,0 +1,106 @@
+"""What a study found, as a value. Renderers turn it into text and pictures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kswap.studies.transfer.latency import Latencies, Latency
+from kswap.studies.transfer.settings import Settings
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The accuracies of all seeds, from 0 to 1."""
+
+    values: tuple[float, ...]
+
+    json_properties: ClassVar[tuple[str, ...]] = ("mean",)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    def __str__(self) -> str:
+        """The mean, and the least and the greatest where there are several.
+
+        >>> print(Accuracy((0.75,)), Accuracy((0.72, 0.75)))
+        0.750 0.735 (0.720-0.750)
+        """
+        spread = f" ({min(self.values):.3f}-{max(self.values):.3f})" if len(self.values) > 1 else ""
+        return f"{self.mean:.3f}{spread}"
+
+
+@dataclass(frozen=True)
+class Original:
+    """The trained network itself."""
+
+    params: int
+    macs: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one share of the parameters.
+
+    ``params`` and ``note`` are those of the first seed. Accuracies are before distillation, at the early point, at the
+    end, and after a long run; ``None`` where no case was run.
+    """
+
+    method: str
+    title: str
+    ours: bool
+    share: float
+    params: int
+    macs: int
+    note: str
+    lr: float
+    untrained: Accuracy
+    early: Accuracy | None
+    final: Accuracy | None
+    long: Accuracy | None
+    latency: Latency | None
+
+
+@dataclass(frozen=True)
+class TransferStudy:
+    """All rows, from the largest share to the smallest, in each the most accurate first."""
+
+    settings: Settings
+    original: Original
+    rows: tuple[Row, ...]
+    latencies: Latencies | None
+    command: str = ""
+
+    def of(self, method: str) -> Sequence[Row]:
+        """The rows of one method, from the smallest network to the largest."""
+        return sorted((row for row in self.rows if row.method == method), key=lambda row: row.params)
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """The titles of the methods by name, ours first."""
+        ordered = sorted(self.rows, key=lambda row: (not row.ours, -(row.final or row.untrained).mean))
+        return {row.method: row.title for row in ordered}
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader has to know to judge the numbers."""
+        s = self.settings
+        counts = f"{s.images:,} images ({s.early:,} on the way)"
+        lines = [
+            f"Accuracy on the {s.validation_split} pictures at {s.side} pixels; every network distilled from the original "
+            f"on the {s.train_split} pictures by the recipe {s.recipe}, {counts}",
+            f"mean of the seeds, least and greatest in brackets: {s.seeds} seeds at {s.main_share:.0%}, one elsewhere",
+            f"learning rate of each method the better of {' and '.join(f'{lr:g}' for lr in s.learning_rates)} on "
+            f"{s.held_out} training pictures that were held out, after {s.choosing_images:,} images at {s.main_share:.0%}",
+        ]
+        if self.latencies is not None:
+            lines.append(
+                f"milliseconds of one picture at {self.latencies.side} pixels in ONNX Runtime, every network optimised for "
+                f"it, all side by side in {self.latencies.rounds} rounds; the ratio is original time / own time"
+            )
+            machine = self.latencies.machine
+            lines.append(f"{machine.hardware()}; {machine.software()}; {machine.date}")
+        return tuple(lines)
