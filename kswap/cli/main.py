@@ -33,6 +33,7 @@ _COMMANDS = {
     "rules": ("kswap.cli.rules", "rules"),
     "export": ("kswap.cli.export", "export"),
     "sweep": ("kswap.cli.sweep", "sweep"),
+    "study": ("kswap.cli.study", "study"),
     "bench": ("kswap.cli.bench", "bench"),
     "profile": ("kswap.cli.profile", "profile"),
 }

@@ -152,6 +152,15 @@ VALUES: dict[str, Renderers] = {
             "md": "kswap.transfer.compression_rendering:render_markdown",
         },
     ),
+    "transfer-study": Renderers(
+        "kswap.studies.transfer.result:TransferStudy",
+        {
+            RICH: "kswap.studies.transfer.rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.studies.transfer.rendering:render_markdown",
+            "csv": "kswap.studies.transfer.rendering:render_csv",
+        },
+    ),
     "cams": Renderers(
         "kswap.analysis.cam:Cams",
         {

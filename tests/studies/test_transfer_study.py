@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from pictures_fixture import noise
 
+from kswap.cli.main import main
 from kswap.errors import StudyError
 from kswap.loading import original_model
-from kswap.studies.transfer.run import results_in, run_study
+from kswap.report.renderers import text_of
+from kswap.studies.transfer.methods import METHODS
+from kswap.studies.transfer.run import cases_of, transfer_study
 from kswap.studies.transfer.settings import Settings
+from kswap.studies.transfer.subject import Subject
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +52,74 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     )
 
 
-def test_cases_are_run_once_and_kept(settings: Settings, tmp_path: Path) -> None:
-    run_study(settings, tmp_path, methods=["blocks-fresh"], shares=[0.8])
-    results = results_in(tmp_path)
-    assert [result.case.seed for result in results] == [0, 1]
-    assert all(set(result.accuracies) == {"0", "32", "64"} for result in results)
-    kept = tmp_path / "cases" / f"{results[0].case.name}.json"
-    before = kept.stat().st_mtime_ns
-    run_study(settings, tmp_path, methods=["blocks-fresh"])
-    assert kept.stat().st_mtime_ns == before
-    assert {result.case.share for result in results_in(tmp_path)} == {0.8, 0.7}
+def test_a_study_runs_each_case_once_and_shows_all_of_them(settings: Settings, tmp_path: Path) -> None:
+    first = transfer_study(settings, tmp_path, methods=["blocks-fresh"], shares=[0.8])
+    (row,) = first.rows
+    assert len(row.untrained.values) == 2
+    assert row.early is not None
+    assert row.final is not None
+    assert row.params <= 0.8 * first.original.params
+    assert row.lr in settings.learning_rates
+    assert row.latency is not None
+    assert row.latency.ratio > 0
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cases/*.json")}
+    assert len(kept) == 2
+
+    both = transfer_study(settings, tmp_path, methods=["blocks-fresh"])
+    assert [entry.share for entry in both.rows] == [0.8, 0.7]
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert not list(tmp_path.glob("work/*"))
+    for name in ("accuracy-parameters.png", "accuracy-latency.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert json.loads(text_of(both, "json"))["rows"][0]["untrained"]["mean"] == both.rows[0].untrained.mean
+    assert text_of(both, "md").count(METHODS["blocks-fresh"].title) == 2
+    assert text_of(both, "csv").count("blocks-fresh") == 2
+
+    with pytest.raises(StudyError, match="other settings"):
+        transfer_study(replace(settings, images=128), tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"blocks-fresh", "budget-grouped"}))
+def test_a_method_keeps_to_its_share_and_repeats_itself(name: str, settings: Settings, tmp_path: Path) -> None:
+    subject = Subject.of(settings, tmp_path)
+    before = {key: tensor.clone() for key, tensor in subject.model.state_dict().items()}
+    one, two = (METHODS[name].build(subject, 0.8, 1).model for _ in range(2))
+    assert sum(parameter.numel() for parameter in one.parameters()) <= 0.8 * subject.params
+    assert all(parameter.requires_grad for parameter in one.parameters())
+    assert all(torch.equal(tensor, two.state_dict()[key]) for key, tensor in one.state_dict().items())
+    assert all(torch.equal(tensor, before[key]) for key, tensor in subject.model.state_dict().items())
+
+
+def test_learning_rates_are_chosen_on_training_pictures(settings: Settings, tmp_path: Path) -> None:
+    learnt, held_out = Subject.of(settings, tmp_path).split
+    assert sorted([*learnt.tolist(), *held_out.tolist()]) == list(range(12))
+
+
+def test_several_seeds_at_the_main_share_come_first(settings: Settings) -> None:
+    cases = list(cases_of(settings, [METHODS["pruned"], METHODS["budget"]]))
+    assert [(case.method, case.share, case.seed) for case in cases[:4]] == [
+        ("pruned", 0.8, 0),
+        ("budget", 0.8, 0),
+        ("pruned", 0.8, 1),
+        ("budget", 0.8, 1),
+    ]
+    assert [case.share for case in cases[4:]] == [0.7, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--data", "x.zip", "--out", "out"], "--weights FILE or --pretrained"),
+        (["--pretrained", "--data", "x.zip", "--out", "out", "--method", "prune"], "did you mean pruned"),
+        (["--pretrained", "--data", "x.zip", "--out", "out", "--share", "0.3"], "no share 0.3"),
+        (["--pretrained", "--data", "x.zip", "--out", "out", "--early", "7"], "multiple of the early point"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, ["study", "transfer", "test_efficientnet", *arguments])
+    assert found.exit_code == 2
+    assert says in found.output
+    assert not (tmp_path / "out").exists()

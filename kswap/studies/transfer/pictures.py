@@ -23,8 +23,7 @@ def write_pictures(study: TransferStudy, out: Path) -> tuple[Path, ...]:
     Raises:
         StudyError: matplotlib is missing.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise StudyError("pictures need matplotlib: pip install 'kswap[study]'")
+    check_matplotlib()
     original = study.original
     written = [
         _write(
@@ -48,6 +47,12 @@ def write_pictures(study: TransferStudy, out: Path) -> tuple[Path, ...]:
             )
         )
     return tuple(written)
+
+
+def check_matplotlib() -> None:
+    """Raises :class:`StudyError`, with what to install, where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise StudyError("the pictures of a study need matplotlib: pip install 'kswap[study]'")
 
 
 def _write(study: TransferStudy, path: Path, label: str, x: Callable[[Row], float | None], original: float) -> Path:

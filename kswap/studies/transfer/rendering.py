@@ -55,7 +55,7 @@ def _heads(study: TransferStudy) -> tuple[str, ...]:
 
 def _lines(study: TransferStudy) -> list[tuple[str, ...]]:
     original = study.original
-    found = [
+    found: list[tuple[str, ...]] = [
         (
             study.settings.model,
             f"{original.params:,}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from kswap.codec import encode
 from kswap.studies.transfer.latency import Latencies, Latency
 from kswap.studies.transfer.settings import Settings
 
@@ -85,21 +86,26 @@ class TransferStudy:
         ordered = sorted(self.rows, key=lambda row: (not row.ours, -(row.final or row.untrained).mean))
         return {row.method: row.title for row in ordered}
 
+    def to_json(self) -> Any:
+        """All of it as JSON values."""
+        return encode(self)
+
     def remarks(self) -> tuple[str, ...]:
         """What a reader has to know to judge the numbers."""
         s = self.settings
         counts = f"{s.images:,} images ({s.early:,} on the way)"
+        rates = " and ".join(f"{lr:g}" for lr in s.learning_rates)
         lines = [
-            f"Accuracy on the {s.validation_split} pictures at {s.side} pixels; every network distilled from the original "
-            f"on the {s.train_split} pictures by the recipe {s.recipe}, {counts}",
+            f"accuracy on the {s.validation_split} pictures at {s.side} pixels; every network is distilled from the "
+            f"original on the {s.train_split} pictures by the recipe {s.recipe}, {counts}",
             f"mean of the seeds, least and greatest in brackets: {s.seeds} seeds at {s.main_share:.0%}, one elsewhere",
-            f"learning rate of each method the better of {' and '.join(f'{lr:g}' for lr in s.learning_rates)} on "
-            f"{s.held_out} training pictures that were held out, after {s.choosing_images:,} images at {s.main_share:.0%}",
+            f"learning rate of each method: the better of {rates} on {s.held_out} training pictures that were held "
+            f"out, after {s.choosing_images:,} images at {s.main_share:.0%}",
         ]
         if self.latencies is not None:
             lines.append(
-                f"milliseconds of one picture at {self.latencies.side} pixels in ONNX Runtime, every network optimised for "
-                f"it, all side by side in {self.latencies.rounds} rounds; the ratio is original time / own time"
+                f"ms: one picture at {self.latencies.side} pixels in ONNX Runtime, every network optimised for it, all "
+                f"side by side in {self.latencies.rounds} rounds; the ratio is original time / own time"
             )
             machine = self.latencies.machine
             lines.append(f"{machine.hardware()}; {machine.software()}; {machine.date}")

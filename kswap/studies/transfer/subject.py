@@ -107,7 +107,7 @@ def logits_for(model: nn.Module, pictures: PreparedPictures, numbers: Tensor | N
     with evaluating(model), torch.inference_mode():
         parts = [
             logits_of(model(pictures.inputs(part.tolist()).contiguous(memory_format=torch.channels_last)))
-            for part in chosen.split(_BATCH)
+            for part in torch.split(chosen, _BATCH)
         ]
     return torch.cat(parts)
 

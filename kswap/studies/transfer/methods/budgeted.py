@@ -1,4 +1,8 @@
-"""A block for every site, chosen by a budget from a library, and projected."""
+"""A block for every site, chosen by a budget from a library, and projected.
+
+The plan of a share is made once, with the calibration pictures of the first seed; seeds differ in the pictures that it
+is projected with, and in distillation.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +45,18 @@ _PARTS: dict[str, Callable[[Library], Library]] = {"budget": _all, "budget-group
 
 
 def _build(subject: Subject, share: float, seed: int, name: str) -> Student:
-    path = _path(subject, name, share, seed)
-    inputs, _ = subject.calibration(seed)
+    path = _path(subject, name, share)
     if not path.exists():
-        _write_plans(subject, block_library(subject.model, inputs, seed=seed, input_size=subject.input_size), seed)
-    plan = Plan.load(path)
-    size = subject.input_size
+        _write_plans(subject)
+    inputs, _ = subject.calibration(seed)
     made = convert(
-        subject.model, plan=plan, init="project", calibration=inputs, input_size=size, seed=seed, progress=False
+        subject.model,
+        plan=Plan.load(path),
+        init="project",
+        calibration=inputs,
+        input_size=subject.input_size,
+        seed=seed,
+        progress=False,
     )
     kinds = Counter(site.layer.kind for site in made.plan.replaced)
     kept = len(made.plan.sites) - len(made.plan.replaced)
@@ -56,18 +64,19 @@ def _build(subject: Subject, share: float, seed: int, name: str) -> Student:
     return Student(made.model.requires_grad_(True), frozen_norms=True, note=f"{note}, {kept} kept")
 
 
-def _write_plans(subject: Subject, library: Library, seed: int) -> None:
-    """The plans of all methods at all shares, from one library."""
+def _write_plans(subject: Subject) -> None:
+    """The plans of all methods at all shares, from one library, which takes minutes."""
     settings = subject.settings
+    library = block_library(subject.model, subject.calibration(0)[0], input_size=subject.input_size)
     for name, part in _PARTS.items():
         for share in {*settings.shares, settings.main_share}:
-            path = _path(subject, name, share, seed)
+            path = _path(subject, name, share)
             path.parent.mkdir(parents=True, exist_ok=True)
             part(library).plan_for(f"params={share:g}").save(path)
 
 
-def _path(subject: Subject, name: str, share: float, seed: int) -> Path:
-    return subject.out / "plans" / f"{name}_{share * 100:g}_seed{seed}.json"
+def _path(subject: Subject, name: str, share: float) -> Path:
+    return subject.out / "plans" / f"{name}_{share * 100:g}.json"
 
 
 ALL = Method("budget", "kswap: budget over all kinds of block", partial(_build, name="budget"), ours=True)

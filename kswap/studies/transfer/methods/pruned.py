@@ -50,7 +50,7 @@ def _gradients_(model: nn.Module, inputs: Tensor, labels: Tensor, turn: int) -> 
     """Gradients of the cross-entropy, summed over a part of the pictures that changes from turn to turn."""
     model.zero_grad()
     numbers = torch.arange(turn * _GRADIENT_IMAGES, (turn + 1) * _GRADIENT_IMAGES) % len(inputs)
-    for part in numbers.split(_BATCH):
+    for part in torch.split(numbers, _BATCH):
         loss = functional.cross_entropy(logits_of(model(inputs[part])), labels[part])
         loss.backward()  # type: ignore[no-untyped-call]
 

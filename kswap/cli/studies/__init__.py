@@ -1,0 +1,1 @@
+"""The commands of ``kswap study``, one file each."""
