@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def original_model(
 ) -> tuple[Source, nn.Module]:
     """The source and the original: a module is returned unchanged, a name is built (``meta``: without weights).
 
-    ``weights`` is a file of trained weights, see :func:`kswap.sources.trained.load_checkpoint_`. Raises
+    The original of a saved directory has the weights of the directory where it shares them, unless others are asked
+    for. ``weights`` is a file of trained weights, see :func:`kswap.sources.trained.load_checkpoint_`. Raises
     :class:`ModelError`.
     """
     check_original(model)
@@ -87,8 +89,11 @@ def original_model(
         return source_of_module(model), model
     if os.path.isdir(model):
         check_weights(pretrained, weights)
-        source, base = original_of(model, meta=meta)
-        return (source, base) if weights is None or meta else with_weights(source, base, weights)
+        source, base = original_of(model, meta=meta or pretrained)
+        source = dataclasses.replace(source, weights_file=None)  # these are weights of the directory
+        if meta or (weights is None and not pretrained):
+            return source, base
+        return build_trained(source, pretrained) if weights is None else with_weights(source, base, weights)
     source = parse_source(model, kwargs)
     return (source, build(source, meta=True)) if meta else build_trained(source, pretrained, weights)
 

@@ -245,6 +245,26 @@ def test_a_directory_is_converted_again_with_weights(trained: nn.Module, tmp_pat
     again = kswap.convert(str(root), ch=16, weights=tmp_path / "mine.pth", input_size=(32, 32), device="cpu")
     assert holds(again, trained.state_dict())
     assert again.source.weights_file == "mine.pth"
+    other = kswap.convert(str(again.save(tmp_path / "other")), ch=8, input_size=(32, 32), device="cpu")
+    assert other.source.weights_file is None
+
+
+def test_a_directory_is_converted_again_with_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a connection there are none: a builder stands for them here that writes a mark."""
+    from kswap.sources import trained as module
+    from kswap.sources.builders import build
+    from kswap.sources.source import Source
+
+    def published(source: Source, pretrained: bool = False) -> nn.Module:
+        model = build(source)
+        assert pretrained
+        nn.init.constant_(model.classifier.bias, 7.0)  # type: ignore[union-attr, arg-type]
+        return model
+
+    root = kswap.convert(NAME, ch=8, num_classes=CLASSES, input_size=(32, 32), device="cpu").save(tmp_path / "fresh")
+    monkeypatch.setattr(module, "build", published)
+    again = kswap.convert(str(root), ch=16, pretrained=True, input_size=(32, 32), device="cpu").model
+    assert (again.classifier.bias == 7.0).all()  # type: ignore[union-attr, operator]
 
 
 def test_a_module_keeps_what_it_holds(trained: nn.Module, tmp_path: Path) -> None:
