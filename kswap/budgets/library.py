@@ -22,7 +22,7 @@ from kswap.planner.knapsack import Solution, solve
 from kswap.planner.plan import Plan
 from kswap.planner.site_plan import SitePlan
 from kswap.planning import PlanSettings
-from kswap.progress import ProgressBar, progress_bar
+from kswap.progress import progress_bar
 from kswap.projection.kinds import fit
 
 KEPT = "kept"
@@ -152,16 +152,19 @@ def library_of(
     if not sites:
         raise PlanError("a budget has nothing to choose from: rules or structure keep every pointwise layer")
     base = plan.keep({site.name: KEPT for site in sites})
-    units, shapes = [], {}
+    units: list[Unit] = []
+    shapes: dict[str, tuple[int, ...]] = {}
     with torch.no_grad(), evaluating(model), progress_bar("fitting blocks", len(sites), shown=progress) as bar:
-        outputs = OutputChange.of(model, batches) if scoring == "outputs" else None
         for group in _groups(model, sites):
-            known = layer_inputs(model, [site.name for site in group], batches, seed)
-            for site in group:
-                if site.name in known:
-                    units.append(_unit(site, known[site.name], model.get_submodule(site.name), outputs, seed))
-                    shapes[site.name] = (1, *known[site.name].shape[1:])
-                _advance(bar, site)
+            known = layer_inputs(model, list(group), batches, seed)
+            calls = {name: own.calls for name, own in known.items()}
+            outputs = OutputChange.of(model, batches, calls) if scoring == "outputs" and calls else None
+            for name, own in known.items():
+                if outputs is not None:
+                    outputs.stop_at(name)
+                units.append(_unit(group[name], own, model.get_submodule(name), outputs, seed))
+                shapes[name] = (1, *own.shape[1:])
+                bar.advance(note=name)
     tensors = {id(t): t for t in (*model.parameters(), *model.state_dict().values())}
     size = sum({t.untyped_storage().data_ptr() or id(t): t.nbytes for t in tensors.values()}.values())
     original = Cost(plan.before.params, plan.before.macs, size)
@@ -169,20 +172,16 @@ def library_of(
     return Library(base, tuple(units), original, samples, scoring, shapes)
 
 
-def _advance(bar: ProgressBar, site: SitePlan) -> None:
-    bar.advance(note=site.name)
-
-
-def _groups(model: nn.Module, sites: Sequence[SitePlan]) -> Iterator[list[SitePlan]]:
-    """The sites in order, as many at a time as :data:`_MOST_BYTES` of covariances allow, at least one."""
-    group: list[SitePlan] = []
+def _groups(model: nn.Module, sites: Sequence[SitePlan]) -> Iterator[dict[str, SitePlan]]:
+    """The sites by name, as many at a time as :data:`_MOST_BYTES` of covariances allow, at least one."""
+    group: dict[str, SitePlan] = {}
     size = 0
     for site in sites:
         own = covariance_bytes(model.get_submodule(site.name))
         if group and size + own > _MOST_BYTES:
             yield group
-            group, size = [], 0
-        group.append(site)
+            group, size = {}, 0
+        group[site.name] = site
         size += own
     yield group
 

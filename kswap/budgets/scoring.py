@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -18,6 +17,7 @@ from kswap.errors import PlanError, nearest
 from kswap.graph.call import Call
 from kswap.nn.pointwise import stride_of
 from kswap.projection.moments import Moments
+from kswap.projection.walk import Walk, walk_of
 
 SCORINGS = ("outputs", "error")
 
@@ -41,34 +41,45 @@ class OutputChange:
 
     Where the network returns one tensor ``(samples, classes)``, these are taken as logits, and the change is the mean
     Kullback-Leibler divergence KL(original || changed) of their softmax, in nats. Everywhere else it is the squared
-    difference of all outputs, relative to the original's squares.
+    difference of all outputs, relative to the original's squares. ``outputs`` are the original's. What runs before the
+    layer that changes is not run again, where the network can be traced.
     """
 
     model: nn.Module
-    batches: tuple[Call, ...]
+    walk: Walk
     outputs: tuple[tuple[Tensor, ...], ...]
 
     @classmethod
-    def of(cls, model: nn.Module, batches: Sequence[Call], samples: int = SAMPLES) -> OutputChange:
-        """Run ``model``, in eval mode, on the first ``samples`` (and the rest of their batch, where it is large)."""
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    def of(
+        cls, model: nn.Module, batches: Sequence[Call], calls: Mapping[str, int], samples: int = SAMPLES
+    ) -> OutputChange:
+        """Run ``model``, in eval mode, on the first ``samples`` (and the rest of their batch, where it is large).
+
+        ``calls`` are the layers that will change, in the order in which they run, with how often a pass calls them.
+        """
         chosen: list[Call] = []
         for batch in batches:
-            chosen.append(batch.to(device))
+            chosen.append(batch)
             if sum(len(call.tensors[0]) for call in chosen) >= samples:
                 break
-        return cls(model, tuple(chosen), tuple(_outputs(model, call) for call in chosen))
+        walk = walk_of(model, model, chosen, tuple(calls), calls)
+        return cls(model, walk, tuple(_tensors(output) for output in walk.outputs()))
 
     @property
     def are_logits(self) -> bool:
         """Whether the outputs are taken as logits of classes."""
         return all(len(own) == 1 and own[0].ndim == 2 and own[0].shape[1] > 1 for own in self.outputs)
 
+    def stop_at(self, name: str) -> None:
+        """Run up to the layer ``name``, which is the next one to change."""
+        for _ in self.walk.inputs_of(name):
+            pass
+
     def measure(self) -> float:
         """The change of the model as it computes now; 0 where it computes what it did."""
         difference, size = 0.0, 0.0
-        for call, own in zip(self.batches, self.outputs, strict=True):
-            found = _outputs(self.model, call)
+        for output, own in zip(self.walk.outputs(), self.outputs, strict=True):
+            found = _tensors(output)
             if self.are_logits:
                 expected, changed = (x[0].double().log_softmax(1) for x in (own, found))
                 difference += float((expected.exp() * (expected - changed)).sum())
@@ -81,10 +92,9 @@ class OutputChange:
         return max(change, 0.0) if math.isfinite(change) else float("inf")
 
 
-@torch.no_grad()
-def _outputs(model: nn.Module, call: Call) -> tuple[Tensor, ...]:
-    leaves = tree_leaves(call.map(torch.clone).on(model))
-    return tuple(leaf.detach() for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point())
+def _tensors(output: Any) -> tuple[Tensor, ...]:
+    """The tensors of numbers in what a network returns."""
+    return tuple(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point())
 
 
 @contextmanager

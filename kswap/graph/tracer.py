@@ -164,7 +164,6 @@ def trace(model: nn.Module, call: Call, with_weights: bool = False) -> Trace:
     """
     clone = full_clone(model).eval() if with_weights else meta_clone(model)
     tracer = ModelTracer(call)
-    clone.add_module(MODE, TrainingMode(clone))
     try:
         graph = tracer.trace(clone)
     except Exception as error:

@@ -42,6 +42,13 @@ class Walk(ABC):
         ``ahead`` does not count in that order.
         """
 
+    @abstractmethod
+    def outputs(self) -> Iterator[Any]:
+        """What the converted network returns as it is now, batch by batch.
+
+        Only modules from the last one on that :meth:`inputs_of` was asked for may have changed since then.
+        """
+
 
 class GraphWalk(Walk):
     """A walk along a traced graph. Intermediate results are kept where they fit, so that nothing runs twice.
@@ -83,17 +90,25 @@ class GraphWalk(Walk):
         if kept is not None:
             self._kept, self._start = kept, place
 
-    def _run(self, number: int, place: int) -> _Values:
+    @torch.no_grad()
+    def outputs(self) -> Iterator[Any]:
+        (output,) = (node for node in self._nodes if node.op == "output")
+        for number in range(len(self._batches)):
+            known = self._run(number, self._nodes.index(output), self._roots[:1])[0]
+            yield fx.node.map_arg(output.args[0], known.__getitem__)
+
+    def _run(self, number: int, place: int, roots: tuple[nn.Module, ...] | None = None) -> _Values:
         """What the nodes before ``place`` return for one batch, as far as a node from there on reads it."""
+        roots = self._roots if roots is None else roots
         # Copies, since operators that work in place would change what is kept.
         if self._kept is None:
             call = self._batches[number].to(self._device)
-            values = tuple(_inputs(self._nodes, call.map(torch.clone)) for _ in self._roots)
+            values = tuple(_inputs(self._nodes, call.map(torch.clone)) for _ in roots)
         else:
-            values = tuple(_copied(known) for known in self._kept[number])
+            values = tuple(_copied(known) for known in self._kept[number][: len(roots)])
         for position in range(self._start, place):
             node = self._nodes[position]
-            for root, known in zip(self._roots, values, strict=True):
+            for root, known in zip(roots, values, strict=True):
                 if node.op != "placeholder":
                     known[node] = self._value(node, root, known)
                 for source in self._last_use.get(position, ()):
@@ -147,6 +162,11 @@ class WholeWalk(Walk):
             call = self._batches[number].to(self._device)
             seen = [_inputs_of(root, name, call.map(torch.clone), self._calls.get(name, 0)) for root in self._roots]
             yield from (Seen(*pair) for pair in zip(*seen, strict=False))
+
+    @torch.no_grad()
+    def outputs(self) -> Iterator[Any]:
+        for batch in self._batches:
+            yield batch.to(self._device).map(torch.clone).on(self._roots[0])
 
 
 class _Reached(BaseException):
@@ -212,7 +232,7 @@ def _agree(graph: Callable[[], Any], model: Callable[[], Any]) -> bool:
         left, right = tree_leaves(graph()), tree_leaves(model())
     except Exception:  # a graph may hold numbers that fit the traced batch only
         return False
-    if len(left) != len(right):
+    if [isinstance(leaf, Tensor) for leaf in left] != [isinstance(leaf, Tensor) for leaf in right]:
         return False
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if isinstance(a, Tensor) and isinstance(b, Tensor)]
     return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)

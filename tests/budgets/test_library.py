@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kswap.budgets.inputs import layer_inputs, positions_of
+from kswap.budgets.inputs import layer_inputs
 from kswap.budgets.library import Library, library_of
 from kswap.budgets.options import CHANNELS_PER_GROUP, changeable, label_of, options_of
 from kswap.budgets.scoring import OutputChange, change_with, computing, evenly, interpolated
@@ -200,7 +200,9 @@ def test_moments_of_a_layer_are_those_of_its_inputs_and_outputs() -> None:
     with torch.no_grad():
         x = torch.cat([F.relu(model.norm(model.first(call.args[0]))) for call in calls])
         y = model.second(x)
-    expected = Moments.of(positions_of(model.second, x), y.movedim(1, -1).flatten(0, -2))
+    rows = x[:, :, ::2, ::2].movedim(1, -1).flatten(0, -2)
+    expected = Moments.of(rows, y.movedim(1, -1).flatten(0, -2))
+    assert (known.shape, known.calls) == ((16, 48, 6, 6), 1)
     found = known.moments()
     for name in ("x_mean", "y_mean", "xx", "yx", "yy"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-6)
@@ -209,7 +211,8 @@ def test_moments_of_a_layer_are_those_of_its_inputs_and_outputs() -> None:
 
 def test_a_layer_computes_another_matrix_only_inside() -> None:
     model, calls = small(), batches()
-    outputs = OutputChange.of(model, calls)
+    outputs = OutputChange.of(model, calls, {"second": 1})
+    outputs.stop_at("second")
     assert outputs.are_logits
     known = layer_inputs(model, ["second"], calls)["second"]
     assert change_with(outputs, "second", known.weight, known) < 1e-9
@@ -228,7 +231,8 @@ def test_a_layer_computes_another_matrix_only_inside() -> None:
 def test_outputs_that_are_no_logits_are_compared_by_their_squares() -> None:
     model = nn.Sequential(nn.Conv2d(16, 8, 1, bias=False)).eval()
     calls = batches()
-    outputs = OutputChange.of(model, calls)
+    outputs = OutputChange.of(model, calls, {"0": 1})
+    outputs.stop_at("0")
     assert not outputs.are_logits
     known = layer_inputs(model, ["0"], calls)["0"]
     with torch.no_grad():

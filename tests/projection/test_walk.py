@@ -109,3 +109,20 @@ def test_operators_that_work_in_place_do_not_reach_the_batches() -> None:
             first = next(iter(list(walk.inputs_of(name))))
             torch.testing.assert_close(first.original, inputs_in_place(original, name, before.clone()))
     assert torch.equal(batches[0].args[0], before)
+
+
+@pytest.mark.parametrize("most_kept", [2**30, 0])
+def test_outputs_follow_from_what_changed_after_the_last_stop(most_kept: int) -> None:
+    original, converted, batches = networks()
+    calls = calls_of(original, batches[0])
+    names = pointwise_names(original, calls)
+    walk = walk_of(original, converted, batches, names, calls, most_kept)
+    assert isinstance(walk, GraphWalk)
+    whole = WholeWalk(original, converted, batches, calls)
+    for name in names[::3]:
+        list(walk.inputs_of(name))
+        with torch.no_grad():
+            converted.get_submodule(name).weight.mul_(0.5)
+            for found, other, call in zip(walk.outputs(), whole.outputs(), batches, strict=True):
+                torch.testing.assert_close(found, call.on(converted))
+                torch.testing.assert_close(other, call.on(converted))
