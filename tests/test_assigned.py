@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,6 +232,26 @@ def test_an_optimizer_follows() -> None:
     converted = kswap.convert(model, kind="assigned", input_size=(8, 8), optimizer=optimizer).model
     held = {id(p) for p in optimizer.param_groups[0]["params"]}
     assert held == {id(p) for p in converted.parameters()}
+
+
+def test_a_projection_assigns_and_stores_the_orders(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("test_efficientnet", num_classes=5).eval()
+    x = torch.randn(8, 3, *SIZE)
+    done = kswap.convert(model, ch=8, kind="assigned", input_size=SIZE, init="project", calibration=x, seed=0)
+    assert len(done.plan.replaced) > 5
+    for site in done.plan.replaced:
+        assert site.layer.is_assigned
+        assert done.model.get_submodule(site.name).plan == site.layer
+    again = kswap.load(done.save(tmp_path / "m"), model=model)
+    with torch.no_grad():
+        assert torch.equal(again.model(x), done.model.eval()(x))
+    assert again.plan == done.plan
+    alone = kswap.convert(
+        model, ch=8, rules="no-second-layer", input_size=SIZE, init="project", calibration=x, seed=0
+    ).report.projection
+    errors = [sum(site.error for site in record.sites) for record in (done.report.projection, alone)]
+    assert errors[0] < errors[1]
 
 
 def test_no_rank() -> None:
