@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -139,6 +140,25 @@ def test_low_rank_is_explained() -> None:
     ):
         assert part in text
     assert "K " not in text
+
+
+def test_assigned_groups_are_explained() -> None:
+    plan = plan_block(20, 40, BlockSettings(kind="assigned", ch=16))
+    for reads, parts in (
+        (None, ("the first 12 are read twice", "Nothing is assigned yet", "0-15 --> 0-19 group 1")),
+        (
+            (*range(0, 20, 2), *range(1, 12, 2), *range(1, 20, 2), *range(0, 12, 2)),
+            ("12 places read what", "was assigned by"),
+        ),
+    ):
+        console = Console(file=io.StringIO(), width=80)
+        render_layer(replace(plan, reads=reads), console)
+        text = words(console.file.getvalue())
+        for part in ("groups assigned | scheme v2", "assigned 2x20 640 80.0%", *parts):
+            assert part in text
+    console = Console(file=io.StringIO(), width=80)
+    render_layer(plan_block(16, 40, BlockSettings(kind="assigned", ch=16)), console)
+    assert "A Ch of 15 or less would replace it." in console.file.getvalue()
 
 
 def test_a_kept_low_rank_layer_says_which_rank_saves() -> None:

@@ -37,7 +37,7 @@ def steps_of(plan: AssignedPlan, glyphs: Glyphs) -> list[ExplanationStep]:
         f"{glyphs.times} {plan.out_channels} filters = {plan.k.weights:,} weights"
     )
     drawn = drawing([path], "reads inputs", "makes outputs", glyphs)
-    lines = (*layout_lines(plan.k), _assigned(plan))
+    lines = (*layout_lines(plan.k, plan.is_assigned), _assigned(plan))
     return [ExplanationStep("K, grouped pointwise convolution", numbers, lines, tuple(drawn))]
 
 

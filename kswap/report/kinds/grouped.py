@@ -102,8 +102,8 @@ def drawing(paths: list[ChannelPath], inputs: str, outputs: str, glyphs: Glyphs)
     return [f"{reads:>{left}}  {arrow:3}  {makes:<{right}}  {label}".rstrip() for reads, arrow, makes, label in rows]
 
 
-def layout_lines(layout: GroupedLayout) -> list[str]:
-    """What a grouped layer is, in sentences."""
+def layout_lines(layout: GroupedLayout, assigned: bool = False) -> list[str]:
+    """What a grouped layer is, in sentences; ``assigned`` if its inputs are not read in their own order."""
     width = layout.group_width
     if layout.is_dense:
         return [f"One group: a plain dense pointwise convolution, every filter reads all {width} channels."]
@@ -113,10 +113,10 @@ def layout_lines(layout: GroupedLayout) -> list[str]:
         f"{plural(width, 'channel')} of its group, not all {layout.in_channels:,}."
     ]
     if layout.replicated:
-        lines.append(
-            f"{layout.groups:,} x {width} = {layout.groups * width:,} channels are needed: the first "
-            f"{layout.replicated:,} are read twice (replicated after the last)."
-        )
+        which = f"the first {layout.replicated:,} are read twice (replicated after the last)"
+        if assigned:
+            which = f"{plural(layout.replicated, 'place')} read what another group reads too"
+        lines.append(f"{layout.groups:,} x {width} = {layout.groups * width:,} channels are needed: {which}.")
     if layout.extra_groups:
         extra = plural(layout.extra_groups, "extra group")
         lines.append(
