@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from kswap.budgets.library import Library, library_of
+from kswap.budgets.narrower import narrower_of
 from kswap.budgets.options import CHANNELS_PER_GROUP
 from kswap.errors import PlanError, wording
 from kswap.graph.call import Call, Example
@@ -94,7 +95,8 @@ def library_for(
     block = replace(settings.block, kind="grouped", ch=CHANNELS_PER_GROUP[0], rank=None)
     finest = replace(settings, block=block, placement="linear")
     plan = replace(plan_of(original, title, finest, call, run, edits), ch=settings.block.ch)
-    return library_of(original, plan, finest, samples.batches, scoring, seed, progress)
+    narrower = narrower_of(original, title, finest, call, run, edits)
+    return library_of(original, plan, finest, samples.batches, scoring, seed, progress, narrower)
 
 
 def check_budget(budget: Budget, given: Mapping[str, object], fits: bool) -> None:

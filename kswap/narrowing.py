@@ -43,6 +43,6 @@ def narrowed_(
     """
     if not narrowings:
         return Narrowed((), None, run)
-    before = counts_of(model, run, call)
+    before = counts_of(model, run.observation, call)
     narrow_all_(model, narrowings)
     return Narrowed(narrowings, before, run_of(model, title, call, kinds))

@@ -158,9 +158,9 @@ def _counts(model: nn.Module, observation: Observation, samples: int) -> Counts:
     )
 
 
-def counts_of(model: nn.Module, run: Run, call: Call) -> Counts:
+def counts_of(model: nn.Module, observation: Observation, call: Call) -> Counts:
     """Totals of ``model`` for one sample of ``call``."""
-    return _counts(model, run.observation, _samples((), run.observation, call))
+    return _counts(model, observation, _samples((), observation, call))
 
 
 def plan_of(

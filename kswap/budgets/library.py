@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from kswap.budgets.inputs import LayerInputs, covariance_bytes, layer_inputs
+from kswap.budgets.narrowed import Scored, with_narrower
+from kswap.budgets.narrower import Narrower
 from kswap.budgets.options import changeable, label_of, options_of
 from kswap.budgets.scoring import OutputChange, change_with, check_scoring, evenly, interpolated
 from kswap.errors import PlanError
@@ -19,7 +21,8 @@ from kswap.planner.budget import Budget, Cost
 from kswap.planner.choices import Choice, Unit, undominated
 from kswap.planner.counting import count_plan, count_site
 from kswap.planner.knapsack import Solution, solve
-from kswap.planner.plan import Plan
+from kswap.planner.narrowing import Narrowing, describe_narrowings
+from kswap.planner.plan import Counts, Plan
 from kswap.planner.site_plan import SitePlan
 from kswap.planning import PlanSettings
 from kswap.progress import progress_bar
@@ -36,8 +39,9 @@ class Library:
     """Units and their choices for one network, from which plans for any budget are made in no time.
 
     ``plan`` is that of the network with everything kept. ``units`` are mostly single sites; a unit may span several
-    (see :class:`kswap.planner.choices.Unit`), and its choices may edit the network between them. ``original`` is what
-    the whole network costs. ``shapes`` are the shapes of the inputs of the layers at batch 1, by name.
+    (see :class:`kswap.planner.choices.Unit`), and its choices may narrow the network between them, as ``narrower``
+    knows it. ``original`` is what the whole network costs. ``shapes`` are the shapes of the inputs of the layers at
+    batch 1, by name.
 
     Costs of blocks are those in linear placement: norm and activation stay where they are.
     """
@@ -48,6 +52,7 @@ class Library:
     samples: int
     scoring: str
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    narrower: tuple[Narrower, ...] = ()
 
     def with_seconds(self, seconds: Mapping[str, Mapping[str, float]], whole: float) -> Library:
         """The same library with measured times, which a budget of ``latency`` needs.
@@ -98,13 +103,33 @@ class Library:
                 sites.append(replace(choice.sites[site.name], reason=reason))
             else:
                 sites.append(replace(site, reason=f"budget {asked}: {KEPT}") if site.name in named else site)
-        edits = (*self.plan.edits, *(edit for choice in solution.choices for edit in choice.edits))
+        narrowings = tuple(narrowing for choice in solution.choices for narrowing in choice.narrowings)
         count = sum(len(unit.choices) for unit in self.units)
         how = "change of the outputs" if self.scoring == "outputs" else "error of the fits"
         note = f"blocks chosen from {count} by the budget {asked}: least {how} on {self.samples} samples"
-        made = replace(self.plan, sites=tuple(sites), edits=edits, notes=(*self.plan.notes, note))
+        made = replace(
+            self.plan,
+            sites=tuple(sites),
+            narrowings=narrowings,
+            narrowed=self._narrowed(narrowings),
+            notes=(*self.plan.notes, *describe_narrowings(narrowings), note),
+        )
         self._check(made, asked, solution)
         return made
+
+    def _narrowed(self, narrowings: Sequence[Narrowing]) -> Counts | None:
+        """Counts of the network after ``narrowings``: they are linear in the channels."""
+        counts = self.plan.before
+        per_channel = {narrower.hidden: narrower.per_channel for narrower in self.narrower}
+        for narrowing in narrowings:
+            each, gone = per_channel[narrowing.hidden], narrowing.hidden.width - narrowing.channels
+            counts = Counts(
+                counts.params - gone * each.params,
+                counts.trainable_params - gone * each.trainable_params,
+                counts.macs - gone * each.macs,
+                counts.operations - gone * each.operations,
+            )
+        return counts if narrowings else None
 
     def _check(self, made: Plan, budget: Budget, solution: Solution) -> None:
         counts = count_plan(made)
@@ -129,6 +154,7 @@ def library_of(
     scoring: str = "outputs",
     seed: int = 0,
     progress: bool = True,
+    narrower: Sequence[Narrower] = (),
 ) -> Library:
     """The library of ``model``: blocks of every kind for every site that rules let change, fitted and scored.
 
@@ -144,6 +170,8 @@ def library_of(
             fit, which needs one pass over the samples only.
         seed: of the fits; the same seed gives the same library.
         progress: whether to draw a bar.
+        narrower: hidden channels that may become fewer, where both the layer that makes them and the one that reads
+            them can change; see :func:`kswap.budgets.narrower.narrower_of`.
 
     Raises :class:`PlanError` where no site can change.
     """
@@ -152,8 +180,12 @@ def library_of(
     if not sites:
         raise PlanError("a budget has nothing to choose from: rules or structure keep every pointwise layer")
     base = plan.keep({site.name: KEPT for site in sites})
-    units: list[Unit] = []
+    units: dict[str, Unit] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    names = {site.name for site in sites}
+    used = {n.hidden.projection: n for n in narrower if {n.hidden.expansion, *n.names} <= names}
+    waiting: dict[str, Scored] = {}  # expansions, until their projections come
+    expansions = {n.hidden.expansion for n in used.values()}
     with torch.no_grad(), evaluating(model), progress_bar("fitting blocks", len(sites), shown=progress) as bar:
         for group in _groups(model, sites):
             known = layer_inputs(model, list(group), batches, seed)
@@ -162,14 +194,44 @@ def library_of(
             for name, own in known.items():
                 if outputs is not None:
                     outputs.stop_at(name)
-                units.append(_unit(group[name], own, model.get_submodule(name), outputs, seed))
+                layer = model.get_submodule(name)
+                waiting[name] = _scored(group[name], own, layer, outputs, seed)
+                units[name] = waiting[name].unit
                 shapes[name] = (1, *own.shape[1:])
+                if name in used:
+                    _join_(units, used[name], waiting, outputs, _element_bytes(layer), seed)
+                if name not in expansions:
+                    del waiting[name]
                 bar.advance(note=name)
     tensors = {id(t): t for t in (*model.parameters(), *model.state_dict().values())}
     size = sum({t.untyped_storage().data_ptr() or id(t): t.nbytes for t in tensors.values()}.values())
     original = Cost(plan.before.params, plan.before.macs, size)
     samples = sum(len(call.tensors[0]) for call in batches)
-    return Library(base, tuple(units), original, samples, scoring, shapes)
+    return Library(base, tuple(units.values()), original, samples, scoring, shapes, tuple(used.values()))
+
+
+def _join_(
+    units: dict[str, Unit],
+    narrower: Narrower,
+    scored: Mapping[str, Scored],
+    outputs: OutputChange | None,
+    element_bytes: int,
+    seed: int,
+) -> None:
+    """Put one unit in the place of those whose layers hold the same hidden channels, in place."""
+    hidden = narrower.hidden
+    gates = [name for name in narrower.names if name not in (hidden.expansion, hidden.projection)]
+    if hidden.expansion not in scored or not units.keys() >= set(gates):
+        return  # a forward pass in another order than that of the modules
+    first, last = scored[hidden.expansion], scored[hidden.projection]
+    joined = with_narrower(narrower, first, last, [units[name] for name in gates], outputs, element_bytes, seed)
+    for name in (hidden.expansion, hidden.projection, *gates):
+        del units[name]
+    units[joined.name] = joined
+
+
+def _element_bytes(layer: nn.Module) -> int:
+    return next(p.element_size() for p in layer.parameters())
 
 
 def _groups(model: nn.Module, sites: Sequence[SitePlan]) -> Iterator[dict[str, SitePlan]]:
@@ -186,9 +248,9 @@ def _groups(model: nn.Module, sites: Sequence[SitePlan]) -> Iterator[dict[str, S
     yield group
 
 
-def _unit(site: SitePlan, known: LayerInputs, layer: nn.Module, outputs: OutputChange | None, seed: int) -> Unit:
+def _scored(site: SitePlan, known: LayerInputs, layer: nn.Module, outputs: OutputChange | None, seed: int) -> Scored:
     """The choices of one site; options that another one of their kind equals or beats are dropped."""
-    width = next(p.element_size() for p in layer.parameters())
+    width = _element_bytes(layer)
     options = options_of(site.site)
     measured = set(evenly(len(options))) if outputs is not None else set()
     moments = known.moments()
@@ -212,4 +274,4 @@ def _unit(site: SitePlan, known: LayerInputs, layer: nn.Module, outputs: OutputC
         choice = Choice(label_of(layer_plan), cost, float(score), error, {site.name: chosen})
         by_kind[layer_plan.kind] = (*by_kind.get(layer_plan.kind, (kept,)), choice)
     useful = [choice for own in by_kind.values() for choice in undominated(own)[1:]]
-    return Unit(site.name, (kept, *useful))
+    return Scored(Unit(site.name, (kept, *useful)), known, points)

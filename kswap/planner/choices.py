@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from kswap.errors import PlanError
 from kswap.planner.budget import Cost
-from kswap.planner.edits import Edit
+from kswap.planner.narrowing import Narrowing
 from kswap.planner.site_plan import SitePlan
 
 
@@ -17,7 +17,7 @@ class Choice:
     """One thing that may become of a unit.
 
     ``sites`` says what becomes of one or more sites, by their names; sites of the unit that it does not name are
-    kept. ``edits`` are made to the original network as well: a choice may narrow a layer between two sites, say.
+    kept. ``narrowings`` are made to the original network as well, and ``sites`` have the channels that these leave.
     ``cost`` is that of all that the unit stands for, ``score`` the damage that the choice does by itself (0 for none),
     ``error`` the relative error of its fit, or ``None`` where it has none.
 
@@ -30,7 +30,7 @@ class Choice:
     score: float = 0.0
     error: float | None = None
     sites: Mapping[str, SitePlan] = field(default_factory=dict)
-    edits: tuple[Edit, ...] = ()
+    narrowings: tuple[Narrowing, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -50,7 +50,7 @@ class Choice:
             self.score + other.score,
             max(errors, default=None),
             {**self.sites, **other.sites},
-            (*self.edits, *other.edits),
+            (*self.narrowings, *other.narrowings),
         )
 
 
@@ -59,7 +59,7 @@ class Unit:
     """A part of a model for which exactly one of ``choices`` is taken; the first one leaves it as it is.
 
     Mostly a single site. A kind of block that changes several layers at once makes one unit of their sites with
-    :meth:`joined`, and adds choices that name all of them, with edits of the network between them.
+    :meth:`joined`, and adds choices that name all of them, with narrowings of the network between them.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Unit:
         labels = [choice.label for choice in self.choices]
         if len(set(labels)) < len(labels):
             raise PlanError(f"two choices of '{self.name}' have the same label")
-        if any(plan.replaced for plan in self.choices[0].sites.values()) or self.choices[0].edits:
+        if any(plan.replaced for plan in self.choices[0].sites.values()) or self.choices[0].narrowings:
             raise PlanError(f"the first choice of '{self.name}' must leave it as it is")
 
     @property

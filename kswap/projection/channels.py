@@ -55,10 +55,10 @@ def eliminate(weight: Tensor, moments: Moments) -> Elimination:
     inverse = torch.linalg.inv(objective.metric)
     inverse = (inverse + inverse.T) / 2
     best = objective.target @ inverse
-    channels = len(inverse)
-    left = torch.ones(channels, dtype=torch.bool)
+    channels = torch.arange(len(inverse))  # what the rows of the inverse stand for
+    left = torch.ones(len(inverse), dtype=torch.bool)
     order, errors, lost = [], [], 0.0
-    for _ in range(channels):
+    for _ in range(len(inverse)):
         costs = (best * best).sum(0) / inverse.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
         gone = int(torch.where(left, costs, torch.inf).argmin())
         lost += float(costs[gone])
@@ -66,11 +66,11 @@ def eliminate(weight: Tensor, moments: Moments) -> Elimination:
         best -= torch.outer(best[:, gone].clone(), column)
         inverse -= torch.outer(column, inverse[gone].clone())
         left[gone] = False
-        best[:, gone] = 0
-        inverse[gone] = 0
-        inverse[:, gone] = 0
-        order.append(gone)
+        order.append(int(channels[gone]))
         errors.append(lost / objective.scale)
+        if 4 * int(left.sum()) < 3 * len(left):  # smaller matrices from here on
+            inverse, best, channels = inverse[left][:, left], best[:, left], channels[left]
+            left = torch.ones(len(channels), dtype=torch.bool)
     return Elimination(torch.tensor(order), torch.tensor(errors, dtype=torch.float64))
 
 

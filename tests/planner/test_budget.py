@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kswap.errors import PlanError
 from kswap.planner.budget import Budget, Cost, Limit
 from kswap.planner.choices import Choice, Unit, undominated
-from kswap.planner.edits import Edit
 from kswap.planner.knapsack import relax, solve
+from kswap.planner.narrowing import HiddenChannels, Narrowing
 from kswap.planner.schemes import plan_layer
 from kswap.planner.site_plan import SitePlan
 from kswap.planner.sites import Site
@@ -202,18 +202,20 @@ def site(name: str, channels: int = 64) -> SitePlan:
     return SitePlan(Site(name, channels, channels), layer, "replace", layer.reason, "linear")
 
 
-def test_choices_that_span_sites_bring_plans_and_edits_of_several_layers() -> None:
+def test_choices_that_span_sites_bring_plans_and_narrowings_of_several_layers() -> None:
     first = unit_of("expand", (100, 100, 0.0), (50, 50, 1.0))
     second = unit_of("project", (80, 80, 0.0), (60, 60, 2.0), (60, 60, 3.0))
     both = first.joined(second)
     assert [(c.cost.params, c.score) for c in both.choices] == [(180, 0.0), (130, 1.0), (110, 3.0)]
-    edit = Edit("depthwise", "stride", "1")
-    narrower = Choice("narrower 4", Cost(40, 40, 160), 0.5, sites={"a": site("a"), "b": site("b")}, edits=(edit,))
+    narrowing = Narrowing(HiddenChannels("a", "b", 64), 32)
+    narrower = Choice(
+        "narrower 4", Cost(40, 40, 160), 0.5, sites={"a": site("a"), "b": site("b")}, narrowings=(narrowing,)
+    )
     whole = Cost(200, 200, 800)
     solution = solve([both.adding(narrower)], Budget.of("params=0.5"), whole)
     assert solution.choices == (narrower,)
     assert solution.cost.params == 60
-    assert (narrower & second.choices[1]).edits == (edit,)
+    assert (narrower & second.choices[1]).narrowings == (narrowing,)
 
 
 def test_dominated_choices_are_dropped_but_the_first() -> None:
