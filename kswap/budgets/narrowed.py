@@ -91,7 +91,7 @@ def with_narrower(
     whole = wide.kept.cost + rest
     choices = tuple(replace(choice, cost=choice.cost + rest) for choice in wide.choices)
     fewer = tuple(_choices(narrower, expansion, projection, whole, outputs, element_bytes, seed))
-    return Unit(wide.name, undominated((*choices, *undominated(fewer))))
+    return Unit(wide.name, (*choices, *undominated(fewer)))  # these may be the quicker ones
 
 
 def _choices(

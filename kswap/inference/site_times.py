@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kswap.budgets.library import Library
-from kswap.graph.clone import full_clone
+from kswap.graph.clone import full_clone, sharing_clone
 from kswap.graph.edits import apply_edits_
+from kswap.graph.narrow import narrow_
 from kswap.graph.random_state import preserved_random_state
 from kswap.inference.block_tuning import lower_half_median
 from kswap.inference.kinds import candidates_of
 from kswap.nn.kinds import build_block
-from kswap.nn.pointwise import channels_of, stride_of
+from kswap.nn.norms_and_activations import is_norm
+from kswap.nn.pointwise import channels_of, kind_of, stride_of
 from kswap.planner.block_plan import BlockPlan
-from kswap.planner.choices import Unit
+from kswap.planner.choices import Choice, Unit
+from kswap.planner.narrowing import Narrowing
 from kswap.progress import progress_bar
 from kswap.runtimes.targets import check_target, find_target, prepare
 from kswap.timing import interleaved
@@ -44,7 +47,7 @@ def choice_seconds(
 ) -> ChoiceSeconds:
     """Measure the choices of ``library`` in ``target``, for :meth:`kswap.budgets.library.Library.with_seconds`.
 
-    Layers with the same channels, stride, bias and input shape are measured once. A layer and all its blocks run in
+    Layers with the same sizes, stride, bias and input shape are measured once. A layer and all its blocks run in
     turns; the times are medians of the quicker half. A block runs as :func:`kswap.optimize_for_inference` would
     estimate that it is quickest, and never slower than the layer itself, which is one of the ways to compute it.
 
@@ -61,64 +64,116 @@ def choice_seconds(
     device = find_target(target).device
     base = full_clone(original).eval().requires_grad_(False).to(device)
     apply_edits_(base, library.plan.edits)
-    wanted: dict[tuple[Any, ...], _Measured] = {}
-    for unit in library.units:
-        for name, layout in _layouts(unit):
-            known = wanted.setdefault(_likeness(base, name, library), _Measured(name, {}))
-            if layout is not None:
-                known.layouts.setdefault(str(layout.to_json()), layout)
-    seconds: dict[tuple[Any, ...], Mapping[str, float]] = {}
+    x = torch.zeros(1, *library.plan.input_size, device=device)
+    layers = _Layers.of(base, library, x)
+    parts = {
+        (unit.name, choice.label): tuple(layers.parts(unit, choice))
+        for unit in library.units
+        for choice in unit.choices
+    }
+    wanted: dict[_Key, tuple[_Part, dict[str, BlockPlan]]] = {}
+    for part in (part for own in parts.values() for part in own):
+        _, layouts = wanted.setdefault(part.likeness, (part, {}))
+        if part.layout is not None:
+            layouts.setdefault(part.text, part.layout)
+    seconds: dict[_Key, Mapping[str, float]] = {}
     with preserved_random_state(), progress_bar(f"timing in {target}", len(wanted) + 1, shown=progress) as bar:
-        for key, measured in wanted.items():
-            layer, shape = base.get_submodule(measured.name), library.shapes[measured.name]
-            seconds[key] = _timed(layer, measured.layouts, shape, target, threads)
-            bar.advance(note=measured.name)
-        x = torch.zeros(1, *library.plan.input_size, device=device)
+        for key, (part, layouts) in wanted.items():
+            seconds[key] = _timed(part.layer, layouts, part.shape, target, threads)
+            bar.advance(note=part.name)
         whole = _in_turns({_KEPT: prepare(base, (x,), target, threads).run}, target, threads)[_KEPT]
         bar.advance()
-    calls = {site.name: site.site.calls for site in library.plan.sites}
+    calls = {site.name: max(site.site.calls, 1) for site in library.plan.sites}
 
-    def of(name: str, layout: BlockPlan | None) -> float:
-        known = seconds[_likeness(base, name, library)]
-        return max(calls[name], 1) * known[_KEPT if layout is None else str(layout.to_json())]
+    def of(own: tuple[_Part, ...]) -> float:
+        return sum(calls.get(part.name, 1) * seconds[part.likeness][part.text] for part in own)
 
-    return ChoiceSeconds(
-        {
-            unit.name: {
-                choice.label: sum(
-                    of(name, choice.sites[name].layer if name in choice.sites else None) for name in _names(unit)
-                )
-                for choice in unit.choices
-            }
-            for unit in library.units
-        },
-        whole,
-    )
+    choices = {
+        unit.name: {choice.label: of(parts[unit.name, choice.label]) for choice in unit.choices}
+        for unit in library.units
+    }
+    return ChoiceSeconds(choices, whole)
+
+
+# What layers that take the same time have in common.
+_Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """A layer that stands for all that are alike, and the blocks that any of them may become."""
+class _Part:
+    """One layer of a unit with its input shape, and what becomes of it: a block of this layout, or nothing."""
 
     name: str
-    layouts: dict[str, BlockPlan]
+    layer: nn.Module
+    shape: tuple[int, ...]
+    layout: BlockPlan | None
+
+    @property
+    def likeness(self) -> _Key:
+        sizes = (getattr(self.layer, name, None) for name in ("kernel_size", "groups", "padding", "dilation"))
+        bias = self.layer.bias is None
+        return type(self.layer), *channels_of(self.layer), stride_of(self.layer), *sizes, bias, self.shape
+
+    @property
+    def text(self) -> str:
+        return _KEPT if self.layout is None else str(self.layout.to_json())
 
 
-def _names(unit: Unit) -> tuple[str, ...]:
-    """The sites of a unit."""
-    return tuple(dict.fromkeys(name for choice in unit.choices for name in choice.sites))
+@dataclass(frozen=True)
+class _Layers:
+    """The layers of a network and the shapes of their inputs, with all hidden channels or with fewer."""
+
+    base: nn.Module
+    shapes: Mapping[str, tuple[int, ...]]
+    narrowed: dict[Narrowing, nn.Module] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, base: nn.Module, library: Library, x: Tensor) -> _Layers:
+        """Layers beside the sites are those that become narrower with hidden channels; one run shows their inputs."""
+        shapes = dict(library.shapes)
+        names = {name for narrower in library.narrower for name in narrower.hidden.layers} - shapes.keys()
+
+        def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def hook(_layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+                shapes[name] = tuple(args[0].shape)
+
+            return hook
+
+        handles = [base.get_submodule(name).register_forward_pre_hook(note(name)) for name in names]
+        with torch.no_grad():
+            if names:
+                base(x)
+        for handle in handles:
+            handle.remove()
+        return cls(base, shapes)
+
+    def parts(self, unit: Unit, choice: Choice) -> Iterator[_Part]:
+        """All layers of a unit as ``choice`` makes them; norms are left out, which runtimes fold into the layers."""
+        sites = {name: None for other in unit.choices for name in other.sites}
+        hidden = {narrowing.hidden: None for other in unit.choices for narrowing in other.narrowings}
+        between = {name: None for own in hidden for name in own.layers}
+        model, shapes = self.base, dict(self.shapes)
+        for narrowing in choice.narrowings:
+            model = self._with(narrowing)
+            for name in (*narrowing.hidden.along, *narrowing.hidden.read_by):
+                shapes[name] = _with_channels(shapes[name], self.base.get_submodule(name), narrowing.channels)
+        for name in sites | between:
+            layer = model.get_submodule(name)
+            plan = choice.sites.get(name)
+            if not is_norm(layer):
+                yield _Part(name, layer, shapes[name], plan.layer if plan is not None and plan.replaced else None)
+
+    def _with(self, narrowing: Narrowing) -> nn.Module:
+        if narrowing not in self.narrowed:
+            self.narrowed[narrowing], _ = sharing_clone(self.base)
+            narrow_(self.narrowed[narrowing], narrowing)
+        return self.narrowed[narrowing]
 
 
-def _layouts(unit: Unit) -> list[tuple[str, BlockPlan | None]]:
-    """The sites of a unit with all that may become of them; ``None`` is the layer itself."""
-    blocks = [(name, plan.layer) for choice in unit.choices for name, plan in choice.sites.items()]
-    return [*((name, None) for name in _names(unit)), *blocks]
-
-
-def _likeness(model: nn.Module, name: str, library: Library) -> tuple[Any, ...]:
-    """Equal for layers that take the same time."""
-    layer = model.get_submodule(name)
-    return (type(layer), *channels_of(layer), stride_of(layer), layer.bias is None, library.shapes[name])
+def _with_channels(shape: tuple[int, ...], layer: nn.Module, channels: int) -> tuple[int, ...]:
+    """The shape of an input of ``layer`` with other channels."""
+    dim = len(shape) - 1 if kind_of(layer) == "linear" else 1
+    return (*shape[:dim], channels, *shape[dim + 1 :])
 
 
 def _timed(

@@ -16,7 +16,7 @@ from kswap.inference.site_times import choice_seconds
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
-    layers = (nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 1), nn.ReLU(), nn.Conv2d(64, 64, 1), nn.ReLU())
+    layers = (nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 1), nn.GroupNorm(4, 64), nn.Conv2d(64, 64, 1), nn.ReLU())
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4)).eval()
 
 
@@ -43,6 +43,26 @@ def test_alike_layers_are_measured_once_and_no_block_is_slower(monkeypatch: pyte
     assert {label: first[label] for label in shared} == {label: second[label] for label in shared}
     timed_library = library.with_seconds(found.choices, found.whole)
     assert timed_library.solve("latency=1").score == 0
+
+
+def test_narrower_depthwise_convolutions_are_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    between = (nn.BatchNorm2d(128), nn.ReLU(), nn.Conv2d(128, 128, 5, padding=2, groups=128), nn.ReLU())
+    expanded = (nn.Conv2d(8, 128, 1), *between, nn.Conv2d(128, 8, 1))
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), *expanded, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    ).eval()
+    x = torch.randn(16, 3, 32, 32)
+    library = kswap.block_library(network, x, scoring="error", progress=False, input_size=(32, 32))
+    (unit,) = library.units
+    monkeypatch.setattr(site_times, "_SECONDS", 0.05)
+    found = choice_seconds(library, network, "eager", threads=1, progress=False)
+    own = found.choices[unit.name]
+    quarter = [own[c.label] for c in unit.choices if c.narrowings and c.narrowings[0].channels == 32]
+    wide = [own[c.label] for c in unit.choices if not c.narrowings]
+    assert min(quarter) < 0.7 * min(wide)
+    plan = library.with_seconds(found.choices, found.whole).plan_for("latency=0.8")
+    assert plan.narrowings
 
 
 def test_a_target_that_is_unknown_is_refused() -> None:
