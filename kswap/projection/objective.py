@@ -10,8 +10,9 @@ from torch import Tensor
 from kswap.errors import DataError
 from kswap.projection.moments import Moments
 
-# Of the mean variance of the inputs. Enough for fewer positions than channels, and far below what a fit can reach.
-RIDGE = 3e-3
+# Of the mean variance of the inputs, and as much again as channels there are for each position: with few positions the
+# moments are noise in most directions, and the trained weights know better.
+RIDGE, RIDGE_OF_FEW = 3e-3, 0.1
 _LEAST_VARIANCE = 1e-60
 
 
@@ -29,10 +30,11 @@ class Objective:
     constant: float
 
     @classmethod
-    def of(cls, weight: Tensor, moments: Moments, ridge: float = RIDGE) -> Objective:
+    def of(cls, weight: Tensor, moments: Moments) -> Objective:
         """The objective of a fit to ``moments``, pulled towards ``weight`` ``(F, Ic)``.
 
-        Where no input varies, the weights alone decide. Raises :class:`DataError` for moments that are not finite.
+        The fewer positions the moments are of, the stronger the pull. Where no input varies, the weights alone decide.
+        Raises :class:`DataError` for moments that are not finite.
 
         >>> x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).double()
         >>> weight = torch.arange(12.0).reshape(2, 6).double()
@@ -45,6 +47,7 @@ class Objective:
         eye = torch.eye(len(moments.xx), dtype=torch.float64)
         if variance < _LEAST_VARIANCE:
             return cls(eye, weight, float((weight * weight).sum()))
+        ridge = RIDGE + RIDGE_OF_FEW * len(eye) / moments.count
         constant = float(moments.yy.sum()) / variance + ridge * float((weight * weight).sum())
         metric, target = moments.xx / variance + ridge * eye, moments.yx / variance + ridge * weight
         return cls(metric, target, constant)

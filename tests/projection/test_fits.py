@@ -237,3 +237,12 @@ def test_moments_that_are_not_finite_are_refused() -> None:
     x[3, 3] = float("nan")
     with pytest.raises(DataError, match="not finite"):
         fit(plan_of(24, 16), weight, moments_of(x, weight))
+
+
+def test_few_positions_are_trusted_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer positions than channels, the error on other data is lower for a stronger pull to the weights."""
+    plan, weight, x = plan_of(60, 30, ch=8), trained(30, 60, 0), inputs(60, 5_000, 0)
+    few, fresh = moments_of(x[:30], weight), moments_of(x[1000:], weight)
+    chosen = fresh.error(fit(plan, weight, few).matrix)
+    monkeypatch.setattr("kswap.projection.objective.RIDGE_OF_FEW", 0.0)
+    assert chosen < fresh.error(fit(plan, weight, few).matrix) - 0.02
