@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import timm
@@ -23,8 +24,10 @@ def teacher() -> nn.Module:
         return timm.create_model("test_resnet", num_classes=3).eval()
 
 
-def student(model: nn.Module | None = None) -> Conversion:
-    return kswap.convert(model or teacher(), ch=8, input_size=(32, 32), seed=1)
+@functools.cache
+def student() -> Conversion:
+    """The same one for all tests: distillation works on a copy."""
+    return kswap.convert(teacher(), ch=8, input_size=(32, 32), seed=1)
 
 
 def unlabelled(folder: Path, count: int = 10) -> Path:

@@ -40,10 +40,10 @@ def distilled(data: Path, **arguments: Any) -> Distillation:
 
 def test_the_student_comes_nearer_to_the_teacher_and_arguments_stay_as_they_are(pictures: Path) -> None:
     original = teacher().train()
-    conversion = student(original)
+    conversion = student()
     before, old = weights_of(conversion), {k: v.clone() for k, v in original.state_dict().items()}
     drawn = torch.get_rng_state()
-    done = kswap.distill(conversion, original, pictures, recipe=QUICK, images=400, progress=False)
+    done = kswap.distill(conversion, original, pictures, recipe=QUICK, images=200, progress=False)
     assert torch.equal(torch.get_rng_state(), drawn)
     assert original.training
     assert all(parameter.requires_grad for parameter in original.parameters())
@@ -51,7 +51,7 @@ def test_the_student_comes_nearer_to_the_teacher_and_arguments_stay_as_they_are(
     assert same(before, weights_of(conversion))
     assert not done.conversion.model.training
     assert type(done.conversion.model) is type(original)
-    assert done.images == 400
+    assert done.images == 200
     (_, first), (_, last) = done.losses
     assert last < first / 2
     prepared = Preprocessing.of(original, (3, 32, 32))
