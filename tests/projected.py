@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import kswap
-from kswap.nn.pointwise import channel_dim, channels_of, stride_of
+from kswap.nn.pointwise import channel_dim, channels_of, filter_params, standardises, stride_of
 from kswap.projection.moments import Moments
 from kswap.projection.written import matrix_of
 
@@ -23,7 +23,8 @@ def check_projection(
     """Convert ``model`` with blocks fitted on ``batches``, and check what the report says of them.
 
     At each site, the forward passes of both networks show the error that the report names, and no fresh draw of the
-    block, even with the best scale for it, comes as near. All outputs are finite, with shapes as before.
+    block comes as near, even with the best scale for it where its layers can have any. All outputs are finite, with
+    shapes as before.
     """
     model = model.eval()
     example = batches[0] if isinstance(batches[0], dict) else (batches[0],)
@@ -50,7 +51,9 @@ def check_projection(
             continue  # the layer returns the same for all positions
         shown = float(off.var(0, correction=0).sum()) / total
         assert abs(shown - errors[name]) < 0.01 * errors[name] + 1e-3, (name, shown, errors[name])
-        assert errors[name] < _scaled_error(matrix_of(fresh.get_submodule(name)).weight, moments) + 1e-6, name
+        drawn = matrix_of(fresh.get_submodule(name)).weight  # type: ignore[arg-type]
+        of_one_size = standardises(layer) and not filter_params(layer)
+        assert errors[name] < (moments.error(drawn) if of_one_size else _scaled_error(drawn, moments)) + 1e-6, name
         if layer.bias is not None:
             assert float(off.mean(0).square().sum()) < 1e-3 * total, name
     return conversion

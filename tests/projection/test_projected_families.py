@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import transformers as hf
 from bypass import scatter_
 from projected import check_projection
 from test_families import QUICK, SLOW, SMALLER
+from timm.layers import GroupNormAct, StdConv2d
+from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 from torchvision import models
 
@@ -39,7 +42,7 @@ def test_families(family: str) -> None:
 
 
 # Models that have no site at 32 channels per group, which is quicker than fewer.
-NARROW = {"edgenext_xx_small": 16}
+NARROW = {"csatv2": 16, "edgenext_xx_small": 16}
 
 
 @pytest.mark.slow
@@ -59,6 +62,15 @@ def test_linear_layers() -> None:
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear_layers_slow(name: str) -> None:
     check_by_name(name, ch=32, linear=True)
+
+
+def test_weights_that_are_standardised_without_a_gain() -> None:
+    """A small BiT: K has filters of one size, which only L can scale."""
+    torch.manual_seed(0)
+    norm = partial(GroupNormAct, num_groups=8)
+    model = ResNetV2((1, 1, 1, 1), num_classes=5, width_factor=0.25, conv_layer=StdConv2d, norm_layer=norm)
+    scatter_(model)
+    check_projection(model, pictures(4), ch=16)
 
 
 @pytest.mark.slow
