@@ -96,12 +96,12 @@ def test_learning_rates_are_chosen_on_training_pictures(settings: Settings, tmp_
 
 
 def test_several_seeds_at_the_main_share_come_first(settings: Settings) -> None:
-    cases = list(cases_of(settings, [METHODS["pruned"], METHODS["budget"]]))
+    cases = list(cases_of(settings, [METHODS["pruned"], METHODS["budget-blocks"]]))
     assert [(case.method, case.share, case.seed) for case in cases[:4]] == [
         ("pruned", 0.8, 0),
-        ("budget", 0.8, 0),
+        ("budget-blocks", 0.8, 0),
         ("pruned", 0.8, 1),
-        ("budget", 0.8, 1),
+        ("budget-blocks", 0.8, 1),
     ]
     assert [case.share for case in cases[4:]] == [0.7, 0.7]
 

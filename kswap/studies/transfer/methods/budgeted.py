@@ -41,7 +41,7 @@ def _grouped(library: Library) -> Library:
 
 
 # What each method leaves to choose from.
-_PARTS: dict[str, Callable[[Library], Library]] = {"budget": _all, "budget-grouped": _grouped}
+_PARTS: dict[str, Callable[[Library], Library]] = {"budget-blocks": _all, "budget-grouped": _grouped}
 
 
 def _build(subject: Subject, share: float, seed: int, name: str) -> Student:
@@ -79,5 +79,7 @@ def _path(subject: Subject, name: str, share: float) -> Path:
     return subject.out / "plans" / f"{name}_{share * 100:g}.json"
 
 
-ALL = Method("budget", "kswap: budget over all kinds of block", partial(_build, name="budget"), ours=True)
+BLOCKS = Method(
+    "budget-blocks", "kswap: budget over kinds of block", partial(_build, name="budget-blocks"), ours=True
+)
 GROUPED = Method("budget-grouped", "kswap: budget over K and L", partial(_build, name="budget-grouped"), ours=True)
