@@ -44,6 +44,7 @@ def block_library(
     images: int = IMAGES,
     scoring: str = "outputs",
     progress: bool = True,
+    narrow: bool = True,
     **model_kwargs: Any,
 ) -> Library:
     """Everything that a budget may choose from for ``model``, from which plans for any budget are made in no time.
@@ -56,6 +57,7 @@ def block_library(
         scoring: how the damage of a block is measured: ``"outputs"``, the change of the outputs of the whole network
             when only that block is put in, or the quicker ``"error"``, the error of its fit.
         progress: draw a progress bar.
+        narrow: whether hidden channels may become fewer too.
 
     Raises :class:`kswap.errors.KswapError` subclasses.
 
@@ -76,7 +78,7 @@ def block_library(
         run = run_of(original, source.title, call, settings.kinds)
         original.to(choose_device(device, original))
         samples = calibration_of(calibration, original, call, images, seed)
-        return library_for(original, source.title, settings, call, run, edits, samples, seed, scoring, progress)
+        return library_for(original, source.title, settings, call, run, edits, samples, seed, scoring, progress, narrow)
 
 
 def library_for(
@@ -90,12 +92,13 @@ def library_for(
     seed: int = 0,
     scoring: str = "outputs",
     progress: bool = True,
+    narrow: bool = True,
 ) -> Library:
     """As :func:`block_library`, for a trained model on which ``edits`` were made, and that was run already."""
     block = replace(settings.block, kind="grouped", ch=CHANNELS_PER_GROUP[0], rank=None)
     finest = replace(settings, block=block, placement="linear")
     plan = replace(plan_of(original, title, finest, call, run, edits), ch=settings.block.ch)
-    narrower = narrower_of(original, title, finest, call, run, edits)
+    narrower = narrower_of(original, title, finest, call, run, edits) if narrow else ()
     return library_of(original, plan, finest, samples.batches, scoring, seed, progress, narrower)
 
 

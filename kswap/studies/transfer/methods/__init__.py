@@ -9,6 +9,7 @@ from kswap.studies.transfer.student import Method
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        budgeted.ALL,
         budgeted.BLOCKS,
         budgeted.GROUPED,
         projected.GROUPED,

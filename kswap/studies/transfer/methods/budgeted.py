@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,14 +40,21 @@ def _grouped(library: Library) -> Library:
     return replace(library, units=units)
 
 
-# What each method leaves to choose from.
-_PARTS: dict[str, Callable[[Library], Library]] = {"budget-blocks": _all, "budget-grouped": _grouped}
+@dataclass(frozen=True)
+class _Part:
+    """What a method leaves to choose from: ``narrow`` says whether hidden channels may become fewer."""
+
+    narrow: bool
+    part: Callable[[Library], Library] = _all
+
+
+_PARTS = {"budget": _Part(True), "budget-blocks": _Part(False), "budget-grouped": _Part(False, _grouped)}
 
 
 def _build(subject: Subject, share: float, seed: int, name: str) -> Student:
     path = _path(subject, name, share)
     if not path.exists():
-        _write_plans(subject)
+        _write_plans(subject, name)
     inputs, _ = subject.calibration(seed)
     made = convert(
         subject.model,
@@ -60,26 +67,27 @@ def _build(subject: Subject, share: float, seed: int, name: str) -> Student:
     )
     kinds = Counter(site.layer.kind for site in made.plan.replaced)
     kept = len(made.plan.sites) - len(made.plan.replaced)
-    note = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    kinds["narrower"] = len(made.plan.narrowings)
+    note = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if count)
     return Student(made.model.requires_grad_(True), frozen_norms=True, note=f"{note}, {kept} kept")
 
 
-def _write_plans(subject: Subject) -> None:
-    """The plans of all methods at all shares, from one library, which takes minutes."""
-    settings = subject.settings
-    library = block_library(subject.model, subject.calibration(0)[0], input_size=subject.input_size)
-    for name, part in _PARTS.items():
+def _write_plans(subject: Subject, name: str) -> None:
+    """The plans at all shares of all methods that choose from the same library as ``name``, which takes minutes."""
+    settings, narrow = subject.settings, _PARTS[name].narrow
+    library = block_library(subject.model, subject.calibration(0)[0], input_size=subject.input_size, narrow=narrow)
+    for other, part in _PARTS.items():
         for share in {*settings.shares, settings.main_share}:
-            path = _path(subject, name, share)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part(library).plan_for(f"params={share:g}").save(path)
+            path = _path(subject, other, share)
+            if part.narrow == narrow and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part.part(library).plan_for(f"params={share:g}").save(path)
 
 
 def _path(subject: Subject, name: str, share: float) -> Path:
     return subject.out / "plans" / f"{name}_{share * 100:g}.json"
 
 
-BLOCKS = Method(
-    "budget-blocks", "kswap: budget over kinds of block", partial(_build, name="budget-blocks"), ours=True
-)
+ALL = Method("budget", "kswap: budget over blocks and narrower layers", partial(_build, name="budget"), ours=True)
+BLOCKS = Method("budget-blocks", "kswap: budget over kinds of block", partial(_build, name="budget-blocks"), ours=True)
 GROUPED = Method("budget-grouped", "kswap: budget over K and L", partial(_build, name="budget-grouped"), ours=True)
