@@ -10,6 +10,7 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         budgeted.ALL,
+        budgeted.MACS,
         budgeted.BLOCKS,
         budgeted.GROUPED,
         projected.GROUPED,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from kswap.budgeting import block_library
 from kswap.budgets.library import Library
 from kswap.conversion import convert
+from kswap.errors import PlanError
 from kswap.planner.plan import Plan
 from kswap.studies.transfer.student import Method, Student
 from kswap.studies.transfer.subject import Subject
@@ -42,13 +44,31 @@ def _grouped(library: Library) -> Library:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a method leaves to choose from: ``narrow`` says whether hidden channels may become fewer."""
+    """What a method leaves to choose from: ``narrow`` says whether hidden channels may become fewer.
+
+    ``macs`` limits the MACs as well: their share may be above that of the parameters by the first of these that any
+    choice of blocks can keep.
+    """
 
     narrow: bool
     part: Callable[[Library], Library] = _all
+    macs: tuple[float, ...] = ()
+
+    def plan(self, library: Library, share: float) -> Plan:
+        """The plan at a share of the parameters."""
+        part = self.part(library)
+        for above in self.macs:
+            with suppress(PlanError):
+                return part.plan_for(f"params={share:g}, macs={min(share + above, 1):g}")
+        return part.plan_for(f"params={share:g}")
 
 
-_PARTS = {"budget": _Part(True), "budget-blocks": _Part(False), "budget-grouped": _Part(False, _grouped)}
+_PARTS = {
+    "budget": _Part(True),
+    "budget-macs": _Part(True, macs=(0.08, 0.16, 0.32, 0.64)),
+    "budget-blocks": _Part(False),
+    "budget-grouped": _Part(False, _grouped),
+}
 
 
 def _build(subject: Subject, share: float, seed: int, name: str) -> Student:
@@ -81,7 +101,7 @@ def _write_plans(subject: Subject, name: str) -> None:
             path = _path(subject, other, share)
             if part.narrow == narrow and not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                part.part(library).plan_for(f"params={share:g}").save(path)
+                part.plan(library, share).save(path)
 
 
 def _path(subject: Subject, name: str, share: float) -> Path:
@@ -89,5 +109,6 @@ def _path(subject: Subject, name: str, share: float) -> Path:
 
 
 ALL = Method("budget", "kswap: budget over blocks and narrower layers", partial(_build, name="budget"), ours=True)
+MACS = Method("budget-macs", "kswap: budget of parameters and MACs", partial(_build, name="budget-macs"), ours=True)
 BLOCKS = Method("budget-blocks", "kswap: budget over kinds of block", partial(_build, name="budget-blocks"), ours=True)
 GROUPED = Method("budget-grouped", "kswap: budget over K and L", partial(_build, name="budget-grouped"), ours=True)
