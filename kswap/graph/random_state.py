@@ -44,5 +44,5 @@ def _preserved(seed: int | None) -> Iterator[None]:
 
 
 def drawn_seed() -> int:
-    """A seed drawn from the global generator of the CPU, which advances by this one number."""
-    return int(torch.randint(2**62, ()).item())
+    """A seed drawn from the global generator of the CPU, which advances by this one number; short to type."""
+    return int(torch.randint(2**31, ()).item())
