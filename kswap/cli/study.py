@@ -26,4 +26,10 @@ class Studies(click.Group):
 
 @click.group(cls=Studies)
 def study() -> None:
-    """Measure what the method is worth: long runs that continue where they were stopped."""
+    """Measure what the method is worth: long runs that continue where they were stopped.
+
+    \b
+    Examples:
+      kswap study transfer --help
+      kswap study transfer resnet50 --weights trained.pth --num-classes 10 --data photos --out study
+    """

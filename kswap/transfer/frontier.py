@@ -31,13 +31,15 @@ BUDGETS = ("params=0.4", "params=0.2", "params=0.14", "params=0.1")
 class FrontierPoint:
     """A network that keeps a budget, right after projection: what it has, and its accuracy, from 0 to 1.
 
-    ``budget`` is empty for the original. ``replaced`` counts its blocks.
+    ``budget`` is empty for the original. ``replaced`` counts its blocks, ``narrowed`` the places with fewer hidden
+    channels.
     """
 
     budget: str
     params: int
     macs: int
     replaced: int
+    narrowed: int
     top1: Annotated[float, Between(0, 1)]
 
 
@@ -157,7 +159,7 @@ def frontier(
         times = choice_seconds(library, loaded.model, target, threads, progress)
         library = library.with_seconds(times.choices, times.whole)
     whole = library.original
-    original = FrontierPoint("", whole.params, whole.macs, 0, measured.top1)
+    original = FrontierPoint("", whole.params, whole.macs, 0, 0, measured.top1)
     points, notes = [], []
     with progress_bar("frontier", len(asked), shown=progress) as bar:
         for budget in asked:
@@ -171,7 +173,8 @@ def frontier(
                 point = LoadedModel(made.model, loaded.title, loaded.device, loaded.preprocessing)
                 top1 = evaluate_loaded(point, labelled, batch=batch, limit=limit, shown=False).top1
                 counts = count_plan(made.plan)
-                points.append(FrontierPoint(str(budget), counts.params, counts.macs, len(plan.replaced), top1))
+                sizes = (counts.params, counts.macs, len(plan.replaced), len(plan.narrowings))
+                points.append(FrontierPoint(str(budget), *sizes, top1))
             bar.advance()
     if not points:
         raise PlanError(notes[0])

@@ -19,8 +19,8 @@ from kswap.report.table import column, print_columns
 from kswap.report.wording import percent
 from kswap.transfer.frontier import Frontier, FrontierPoint
 
-_HEADS = ("budget", "parameters", "left", "MACs", "left", "blocks", "accuracy")
-_CSV = ("budget", "params", "params_ratio", "macs", "macs_ratio", "replaced", "top1")
+_HEADS = ("budget", "parameters", "left", "MACs", "left", "blocks", "narrower", "accuracy")
+_CSV = ("budget", "params", "params_ratio", "macs", "macs_ratio", "replaced", "narrowed", "top1")
 
 
 def render_terminal(frontier: Frontier, console: Console) -> None:
@@ -40,7 +40,7 @@ def render_terminal(frontier: Frontier, console: Console) -> None:
 def render_markdown(frontier: Frontier) -> str:
     """The same as GitHub-flavoured Markdown, ending with one line break."""
     rows = [tuple(map(prose, _row(frontier, point))) for point in (frontier.original, *frontier.points)]
-    lines = [f"### {prose(frontier.model)}: accuracy without training", "", *table(_HEADS, rows, "<>>>>>>")]
+    lines = [f"### {prose(frontier.model)}: accuracy without training", "", *table(_HEADS, rows, "<>>>>>>>")]
     for line in _lines(frontier):
         lines += ["", f"{prose(line)}."]
     return "\n".join([*lines, ""])
@@ -62,6 +62,7 @@ def _row(frontier: Frontier, point: FrontierPoint) -> tuple[str, ...]:
         f"{point.macs:,}",
         percent(shares["macs_ratio"]),
         f"{point.replaced}",
+        f"{point.narrowed}",
         f"{point.top1:.2%}",
     )
 
