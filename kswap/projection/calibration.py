@@ -24,7 +24,7 @@ IMAGES = 512
 _MOST_DECODED = 2**30
 
 # Pixels of a batch of pictures; intermediate results of large pictures would not fit otherwise.
-_PIXELS = 32 * 224 * 224
+_PIXELS = 16 * 224 * 224
 _MOST_IN_BATCH = 64
 
 

@@ -16,7 +16,7 @@ from kswap.graph.call import Call
 from kswap.graph.tracer import MODE, graph_module
 
 # Bytes of the intermediate results that a walk keeps, of both networks together.
-MOST_KEPT = 2 * 2**30
+MOST_KEPT = 2**30
 
 
 @dataclass(frozen=True)
