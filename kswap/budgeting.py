@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kswap.budgets.library import Library, library_of
+from kswap.budgets.block_library import Library, library_of
 from kswap.budgets.narrower import narrower_of
 from kswap.budgets.options import CHANNELS_PER_GROUP
 from kswap.errors import PlanError, wording

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kswap.budgets.library import Library
+from kswap.budgets.block_library import Library
 from kswap.graph.clone import full_clone, sharing_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.narrow import narrow_
@@ -45,7 +45,7 @@ class ChoiceSeconds:
 def choice_seconds(
     library: Library, original: nn.Module, target: str, threads: int | None = None, progress: bool = True
 ) -> ChoiceSeconds:
-    """Measure the choices of ``library`` in ``target``, for :meth:`kswap.budgets.library.Library.with_seconds`.
+    """Measure the choices of ``library`` in ``target``, for :meth:`kswap.budgets.block_library.Library.with_seconds`.
 
     Layers with the same sizes, stride, bias and input shape are measured once. A layer and all its blocks run in
     turns; the times are medians of the quicker half. A block runs as :func:`kswap.optimize_for_inference` would

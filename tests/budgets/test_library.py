@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kswap.budgets.block_library import Library, library_of
 from kswap.budgets.inputs import layer_inputs
-from kswap.budgets.library import Library, library_of
 from kswap.budgets.options import CHANNELS_PER_GROUP, changeable, label_of, options_of
 from kswap.budgets.scoring import OutputChange, change_with, computing, evenly, interpolated
 from kswap.errors import PlanError
@@ -171,7 +171,7 @@ def test_memory_is_bounded_by_passing_large_networks_in_parts(
     model, passes = small(), []
     arguments = planned(model)
     hook = model.register_forward_hook(lambda *_: passes.append(1))
-    monkeypatch.setattr("kswap.budgets.library._MOST_BYTES", 8 * 48**2)
+    monkeypatch.setattr("kswap.budgets.block_library._MOST_BYTES", 8 * 48**2)
     parts = library_of(model, *arguments, batches(), scoring="error", progress=False)
     hook.remove()
     assert len(passes) == 3 * len(batches())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import kswap
-from kswap.budgets.library import Library
+from kswap.budgets.block_library import Library
 from kswap.budgets.narrower import narrower_of
 from kswap.graph.call import Call
 from kswap.graph.observe import observe

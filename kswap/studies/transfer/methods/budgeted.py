@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from kswap.budgeting import block_library
-from kswap.budgets.library import Library
+from kswap.budgets.block_library import Library
 from kswap.conversion import convert
 from kswap.errors import PlanError
 from kswap.planner.plan import Plan
