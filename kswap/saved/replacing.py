@@ -22,11 +22,7 @@ from pathlib import Path
 
 from kswap.files import sync_directory
 from kswap.saved.files import is_ours
-
-try:
-    import fcntl
-except ImportError:  # Windows has no locks on directories: leftovers stay there
-    fcntl = None  # type: ignore[assignment]
+from kswap.saved.locking import directory_lock
 
 _NEW, _OLD = ".saving", ".saved"
 # Seconds in which a new directory may be without its lock yet.
@@ -50,7 +46,7 @@ def fresh_directory(target: Path, force: bool) -> Iterator[Path]:
     fresh = _hidden(target, _NEW)
     fresh.mkdir()
     try:
-        with _locked(fresh):
+        with directory_lock(fresh):
             yield fresh
             for path in fresh.iterdir():
                 _sync(path)
@@ -104,7 +100,7 @@ def _rename_onto_nothing(fresh: Path, target: Path) -> None:
 def _replace(fresh: Path, target: Path) -> None:
     """Replace in two steps, where there is no exchange."""
     old = _hidden(target, _OLD)
-    with _locked(target):
+    with directory_lock(target):
         target.rename(old)
         try:
             fresh.rename(target)
@@ -118,38 +114,15 @@ def _hidden(target: Path, suffix: str) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}{suffix}")
 
 
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold a lock on a directory; it is gone with the process, however that ends."""
-    if fcntl is None:
-        yield
-        return
-    number = os.open(directory, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(number)
-
-
 def _is_left(directory: Path) -> bool:
     """Whether no process holds the lock of a hidden directory, and none is about to."""
-    if fcntl is None:
-        return False
     try:
         if directory.suffix == _NEW and time.time() - directory.stat().st_mtime < _GRACE:
             return False
-        number = os.open(directory, os.O_RDONLY)
+        with directory_lock(directory) as held:
+            return held is True
     except OSError:
         return False
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(number)
-    return True
 
 
 def _sync(path: Path) -> None:

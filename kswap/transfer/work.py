@@ -14,15 +14,11 @@ from typing import Any
 import torch
 
 from kswap.codec import encode
-from kswap.errors import KswapError, TrainingError, excerpt, first_line, wording
+from kswap.errors import KswapError, SavedError, TrainingError, excerpt, first_line, wording
 from kswap.files import PARTIAL, read_json, replace_file, sync_directory, write_text
 from kswap.saved.directory import check_writable
+from kswap.saved.locking import directory_lock
 from kswap.saved.replacing import exchange
-
-try:
-    import fcntl
-except ImportError:  # Windows has no locks on directories
-    fcntl = None  # type: ignore[assignment]
 
 _SETTINGS, _CHECKPOINT = "settings.json", "checkpoint.pt"
 
@@ -48,7 +44,11 @@ class WorkDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with _locked(self.path):
+            with directory_lock(self.path) as held:
+                if held is False:
+                    raise TrainingError(
+                        f"another process works in {excerpt(self.path, 200)}: wait for it, or choose another directory"
+                    )
                 if not resume:
                     self._empty()
                 self._check_settings()
@@ -85,13 +85,16 @@ class WorkDirectory:
         """Move a finished directory to its place in one step, and remove this one.
 
         Raises:
-            SavedError: Something else appeared in the place meanwhile.
+            SavedError: Something else appeared in the place meanwhile, or it cannot be written.
         """
-        check_writable(target, force)
-        if not (target.exists() and exchange(fresh, target)):
-            if target.exists():  # empty, or where the system cannot exchange
-                shutil.rmtree(target)
-            fresh.rename(target)
+        check_writable(target, force)  # what appeared meanwhile
+        try:
+            if not (target.exists() and exchange(fresh, target)):
+                if target.exists():  # empty, or where the system cannot exchange
+                    shutil.rmtree(target)
+                fresh.rename(target)
+        except OSError as error:
+            raise SavedError(f"{excerpt(target, 200)} cannot be written: {error.strerror}") from error
         sync_directory(target.parent)
         shutil.rmtree(self.path, ignore_errors=True)
 
@@ -134,24 +137,3 @@ def _anew() -> str:
 
 def _short(value: object) -> str:
     return excerpt(value, 24)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold a lock on a directory, which is gone with the process however that ends."""
-    if fcntl is None:
-        yield
-        return
-    number = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TrainingError(
-                f"another process works in {excerpt(directory, 200)}: wait for it, or choose another directory"
-            ) from error
-        except OSError:  # some file systems have no locks
-            pass
-        yield
-    finally:
-        os.close(number)
