@@ -45,6 +45,7 @@ def block_library(
     scoring: str = "outputs",
     progress: bool = True,
     narrow: bool = True,
+    budget: str | Budget | None = None,
     **model_kwargs: Any,
 ) -> Library:
     """Everything that a budget may choose from for ``model``, from which plans for any budget are made in no time.
@@ -58,6 +59,7 @@ def block_library(
             when only that block is put in, or the quicker ``"error"``, the error of its fit.
         progress: draw a progress bar.
         narrow: whether hidden channels may become fewer too.
+        budget: refused before anything is fitted where it is out of reach; the library serves other budgets as well.
 
     Raises :class:`kswap.errors.KswapError` subclasses.
 
@@ -78,7 +80,9 @@ def block_library(
         run = run_of(original, source.title, call, settings.kinds)
         original.to(choose_device(device, original))
         samples = calibration_of(calibration, original, call, images, seed)
-        return library_for(original, source.title, settings, call, run, edits, samples, seed, scoring, progress, narrow)
+        asked = None if budget is None else Budget.of(budget)
+        known = (original, source.title, settings, call, run, edits, samples)
+        return library_for(*known, seed, scoring, progress, narrow, asked)
 
 
 def library_for(
@@ -93,13 +97,14 @@ def library_for(
     scoring: str = "outputs",
     progress: bool = True,
     narrow: bool = True,
+    budget: Budget | None = None,
 ) -> Library:
     """As :func:`block_library`, for a trained model on which ``edits`` were made, and that was run already."""
     block = replace(settings.block, kind="grouped", ch=CHANNELS_PER_GROUP[0], rank=None)
     finest = replace(settings, block=block, placement="linear")
     plan = replace(plan_of(original, title, finest, call, run, edits), ch=settings.block.ch)
     narrower = narrower_of(original, title, finest, call, run, edits) if narrow else ()
-    return library_of(original, plan, finest, samples.batches, scoring, seed, progress, narrower)
+    return library_of(original, plan, finest, samples.batches, scoring, seed, progress, narrower, budget)
 
 
 def check_budget(budget: Budget, given: Mapping[str, object], fits: bool) -> None:

@@ -213,7 +213,8 @@ def convert(
         if trained is not None and calibration is not None:
             samples = calibration_of(calibration, trained, call, images, seed)
         if asked is not None and trained is not None and samples is not None:
-            library = library_for(trained, source.title, settings, call, run, edits, samples, seed, progress=progress)
+            known = (trained, source.title, settings, call, run, edits, samples)
+            library = library_for(*known, seed, progress=progress, budget=asked)
             plan = library.plan_for(asked)
         narrowings = plan.narrowings if plan else narrowings_of(converted, run, narrow)
         done = narrowed_(converted, source.title, call, run, narrowings, kinds)

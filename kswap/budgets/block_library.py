@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
+from kswap.budgets.costed import KEPT, block_choice, costed_units, kept_choice
 from kswap.budgets.inputs import LayerInputs, covariance_bytes, layer_inputs
 from kswap.budgets.narrowed import Scored, with_narrower
 from kswap.budgets.narrower import Narrower
-from kswap.budgets.options import changeable, label_of, options_of
+from kswap.budgets.options import changeable, options_of
 from kswap.budgets.scoring import OutputChange, change_with, check_scoring, evenly, interpolated
 from kswap.errors import PlanError
 from kswap.graph.call import Call
@@ -19,16 +20,14 @@ from kswap.graph.modes import evaluating
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.budget import Budget, Cost
 from kswap.planner.choices import Choice, Unit, undominated
-from kswap.planner.counting import count_plan, count_site
-from kswap.planner.knapsack import Solution, solve
+from kswap.planner.counting import count_plan
+from kswap.planner.knapsack import Solution, check_reach, solve
 from kswap.planner.narrowing import Narrowing, describe_narrowings
 from kswap.planner.plan import Counts, Plan
 from kswap.planner.site_plan import SitePlan
 from kswap.planning import PlanSettings
 from kswap.progress import progress_bar
 from kswap.projection.kinds import fit
-
-KEPT = "kept"
 
 # Bytes of covariances that one pass over the samples may keep; networks with more of them are passed several times.
 _MOST_BYTES = 2**30
@@ -155,6 +154,7 @@ def library_of(
     seed: int = 0,
     progress: bool = True,
     narrower: Sequence[Narrower] = (),
+    budget: Budget | None = None,
 ) -> Library:
     """The library of ``model``: blocks of every kind for every site that rules let change, fitted and scored.
 
@@ -172,8 +172,9 @@ def library_of(
         progress: whether to draw a bar.
         narrower: hidden channels that may become fewer, where both the layer that makes them and the one that reads
             them can change; see :func:`kswap.budgets.narrower.narrower_of`.
+        budget: refused before anything is fitted where its parameters, MACs or bytes are out of reach.
 
-    Raises :class:`PlanError` where no site can change.
+    Raises :class:`PlanError` where no site can change, or the budget is out of reach.
     """
     check_scoring(scoring)
     sites = changeable(plan, settings)
@@ -184,6 +185,11 @@ def library_of(
     shapes: dict[str, tuple[int, ...]] = {}
     names = {site.name for site in sites}
     used = {n.hidden.projection: n for n in narrower if {n.hidden.expansion, *n.names} <= names}
+    original = Cost(plan.before.params, plan.before.macs, _bytes_of(model))
+    counted = [limit for limit in budget.limits if limit.quantity != "latency"] if budget is not None else []
+    if counted:
+        widths = {name: _element_bytes(model.get_submodule(name)) for name in names}
+        check_reach(costed_units(sites, used.values(), widths), counted, original)
     waiting: dict[str, Scored] = {}  # expansions, until their projections come
     expansions = {n.hidden.expansion for n in used.values()}
     with torch.no_grad(), evaluating(model), progress_bar("fitting blocks", len(sites), shown=progress) as bar:
@@ -203,11 +209,14 @@ def library_of(
                 if name not in expansions:
                     del waiting[name]
                 bar.advance(note=name)
-    tensors = {id(t): t for t in (*model.parameters(), *model.state_dict().values())}
-    size = sum({t.untyped_storage().data_ptr() or id(t): t.nbytes for t in tensors.values()}.values())
-    original = Cost(plan.before.params, plan.before.macs, size)
     samples = sum(len(call.tensors[0]) for call in batches)
     return Library(base, tuple(units.values()), original, samples, scoring, shapes, tuple(used.values()))
+
+
+def _bytes_of(model: nn.Module) -> int:
+    """Those of all parameters and buffers that are saved, shared ones once."""
+    tensors = {id(t): t for t in (*model.parameters(), *model.state_dict().values())}
+    return sum({t.untyped_storage().data_ptr() or id(t): t.nbytes for t in tensors.values()}.values())
 
 
 def _join_(
@@ -264,14 +273,10 @@ def _scored(site: SitePlan, known: LayerInputs, layer: nn.Module, outputs: Outpu
             points.append((error, change_with(outputs, site.name, found.matrix, known)))
     errors = [error for _, error in fitted]
     scores = interpolated(errors, points) if outputs is not None else errors
-    base = count_site(replace(site, placement="linear", activation=None))
-    kept = Choice(KEPT, Cost(base.before.params, base.before.macs, width * base.before.params), error=None)
+    kept = kept_choice(site, width)
     by_kind: dict[str, tuple[Choice, ...]] = {}
     for (layer_plan, error), score in zip(fitted, scores, strict=True):
-        chosen = SitePlan(site.site, layer_plan, "replace", layer_plan.reason, "linear")
-        after = count_site(chosen).after
-        cost = Cost(after.params, after.macs, width * after.params)
-        choice = Choice(label_of(layer_plan), cost, float(score), error, {site.name: chosen})
+        choice = block_choice(site.site, layer_plan, width, float(score), error)
         by_kind[layer_plan.kind] = (*by_kind.get(layer_plan.kind, (kept,)), choice)
     useful = [choice for own in by_kind.values() for choice in undominated(own)[1:]]
     return Scored(Unit(site.name, (kept, *useful)), known, points)

@@ -12,21 +12,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kswap.budgets.costed import in_place, joined, narrower_choice, some_options
 from kswap.budgets.inputs import LayerInputs
 from kswap.budgets.narrower import Narrower
-from kswap.budgets.options import label_of, options_of
 from kswap.budgets.scoring import OutputChange, change_with, evenly, interpolated
-from kswap.planner.budget import Cost
-from kswap.planner.choices import Choice, Unit, undominated
-from kswap.planner.counting import count_site
-from kswap.planner.narrowing import Narrowing
+from kswap.planner.choices import Unit, undominated
 from kswap.planner.site_plan import SitePlan
 from kswap.projection.channels import eliminate, part_of, refit
 from kswap.projection.kinds import fit
 from kswap.projection.moments import Moments
-
-# Blocks of each layer at each width.
-_OPTIONS = 5
 
 
 @dataclass(frozen=True)
@@ -49,10 +43,6 @@ class _Option:
     site: SitePlan
     error: float
     matrix: Tensor
-
-    @property
-    def label(self) -> str:
-        return label_of(self.site.layer) if self.site.replaced else "dense"
 
 
 def with_narrower(
@@ -78,31 +68,19 @@ def with_narrower(
         element_bytes: of one weight.
         seed: of the fits.
     """
-    wide = expansion.unit.joined(projection.unit)
-    for gate in gates:
-        wide = wide.joined(gate)
-    per_channel = narrower.per_channel
-    # Norms, depthwise convolutions and gates are the unit's too: costs count them per channel.
-    rest = Cost(
-        per_channel.params * narrower.hidden.width,
-        per_channel.macs * narrower.hidden.width,
-        element_bytes * per_channel.params * narrower.hidden.width,
+    wide = joined(narrower, (expansion.unit, projection.unit, *gates), element_bytes)
+    whole = wide.kept.cost
+    fewer = tuple(
+        narrower_choice(narrower, width, sites, whole, element_bytes, score, error)
+        for width, sites, score, error in _ways(narrower, expansion, projection, outputs, seed)
     )
-    whole = wide.kept.cost + rest
-    choices = tuple(replace(choice, cost=choice.cost + rest) for choice in wide.choices)
-    fewer = tuple(_choices(narrower, expansion, projection, whole, outputs, element_bytes, seed))
-    return Unit(wide.name, (*choices, *undominated(fewer)))  # these may be the quicker ones
+    return wide.adding(*undominated(fewer))  # these may be the quicker ones
 
 
-def _choices(
-    narrower: Narrower,
-    expansion: Scored,
-    projection: Scored,
-    whole: Cost,
-    outputs: OutputChange | None,
-    element_bytes: int,
-    seed: int,
-) -> Iterator[Choice]:
+def _ways(
+    narrower: Narrower, expansion: Scored, projection: Scored, outputs: OutputChange | None, seed: int
+) -> Iterator[tuple[int, tuple[SitePlan, SitePlan], float, float]]:
+    """Each width with what becomes of the expansion and of the projection, the score of both, and the error."""
     moments = projection.inputs.moments()
     order = eliminate(projection.inputs.weight, moments)
     ways: list[tuple[int, Tensor, _Option]] = []
@@ -121,17 +99,15 @@ def _choices(
         errors = [other.error for other in others]
         first = interpolated(errors, expansion.points) if expansion.points else errors
         for other, more in zip(others, first, strict=True):
-            yield _choice(narrower, width, (other, way), score + more, whole, element_bytes)
+            yield width, (other.site, way.site), score + more, way.error
 
 
 def _options(site: SitePlan, weight: Tensor, moments: Moments, seed: int) -> Iterator[_Option]:
     """The dense layer with this weight, and some of its blocks, from few to many weights."""
     yield _Option(site, moments.error(weight), weight)
-    options = options_of(site.site) if site.site.keep_reason is None else ()
-    for place in evenly(len(options), _OPTIONS):
-        found = fit(options[place], weight, moments, seed)
-        block = SitePlan(site.site, found.plan, "replace", found.plan.reason, "linear")
-        yield _Option(block, moments.error(found.matrix), found.matrix)
+    for option in some_options(site):
+        found = fit(option, weight, moments, seed)
+        yield _Option(in_place(site.site, found.plan), moments.error(found.matrix), found.matrix)
 
 
 def _with_outputs(moments: Moments, keep: Tensor) -> Moments:
@@ -152,28 +128,3 @@ def _scores(
         matrix = torch.zeros_like(known.weight).index_copy(1, keep, way.matrix)
         points.append((way.error, change_with(outputs, name, matrix, known)))
     return interpolated(errors, points)
-
-
-def _choice(
-    narrower: Narrower,
-    width: int,
-    both: tuple[_Option, _Option],
-    score: float,
-    whole: Cost,
-    element_bytes: int,
-) -> Choice:
-    """Fewer channels and what becomes of the two layers; ``whole`` is what everything costs as it is."""
-    gone = narrower.hidden.width - width
-    counts = [count_site(option.site) for option in both]
-    params = sum(count.after.params - count.before.params for count in counts) - gone * narrower.per_channel.params
-    macs = sum(count.after.macs - count.before.macs for count in counts) - gone * narrower.per_channel.macs
-    sites = {**narrower.sites[width], **{option.site.name: option.site for option in both}}
-    labels = " and ".join(option.label for option in both)
-    return Choice(
-        f"{width} of {narrower.hidden.width} hidden channels, {labels}",
-        Cost(whole.params + params, whole.macs + macs, whole.bytes + element_bytes * params),
-        score,
-        both[1].error,
-        sites,
-        (Narrowing(narrower.hidden, width),),
-    )

@@ -76,7 +76,7 @@ def plan_within(
         raise DataError(
             "a budget chooses blocks by their fit to trained layers: add --calibrate PATH, about 300 pictures"
         )
-    library = kswap.block_library(options["model"], options["calibrate"], **arguments, **builder)
+    library = kswap.block_library(options["model"], options["calibrate"], budget=budget, **arguments, **builder)
     if "latency" in budget.quantities:
         from kswap.inference.site_times import choice_seconds
         from kswap.loading import original_model

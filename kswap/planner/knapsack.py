@@ -9,14 +9,14 @@ states can be dropped: where fewer than a bucket holds are left, the result is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kswap.errors import PlanError
-from kswap.planner.budget import Budget, Cost
+from kswap.planner.budget import Budget, Cost, Limit
 from kswap.planner.choices import Choice, Unit, undominated
 
 _MOST_STATES = 20_000
@@ -54,6 +54,7 @@ class _Problem:
     @classmethod
     def of(cls, units: Sequence[Unit], budget: Budget, original: Cost) -> _Problem:
         choices = tuple(undominated(unit.choices, budget.quantities) for unit in units)
+        check_reach(units, budget.limits, original)
         room = np.array([limit.most(original) - original.of(limit.quantity) for limit in budget.limits])
         costs = []
         for unit, own in zip(units, choices, strict=True):
@@ -62,15 +63,7 @@ class _Problem:
             room += np.array([unit.kept.cost.of(quantity) for quantity in budget.quantities]) - least
             costs.append(table - least)
         scores = tuple(np.array([choice.score for choice in own]) for own in choices)
-        for limit, left in zip(budget.limits, room, strict=True):
-            if left < 0:
-                smallest = limit.most(original) - left
-                whole = original.of(limit.quantity)
-                raise PlanError(
-                    f"no choice of blocks keeps the budget {limit}: the smallest that can be reached is "
-                    f"{limit.shown(smallest)}, {smallest / whole:.1%} of the original"
-                )
-        return cls(choices, tuple(costs), scores, room)
+        return cls(choices, tuple(costs), scores, np.maximum(room, 0.0))  # sums of seconds are rounded
 
     def spent(self, picks: Integers) -> Floats:
         """What the choices with these indices cost beyond the cheapest ones."""
@@ -81,6 +74,29 @@ class _Problem:
 
     def score(self, picks: Integers) -> float:
         return float(sum(table[pick] for table, pick in zip(self.scores, picks, strict=True)))
+
+
+def check_reach(units: Sequence[Unit], limits: Iterable[Limit], original: Cost) -> None:
+    """Refuse a limit that even the cheapest choice of every unit exceeds; scores do not count.
+
+    Raises :class:`PlanError` with the smallest number that can be reached.
+
+    >>> keep, half = Choice("keep", Cost(8, 8, 8)), Choice("half", Cost(4, 4, 4))
+    >>> check_reach([Unit("a", (keep, half))], [Limit.parse("params=0.5")], Cost(16, 16, 16))
+    Traceback (most recent call last):
+    kswap.errors.PlanError: no choice of blocks keeps the budget params=0.5: the smallest that can be reached is 12 ...
+    """
+    for limit in limits:
+        whole = original.of(limit.quantity)
+        saved = sum(
+            unit.kept.cost.of(limit.quantity) - min(choice.cost.of(limit.quantity) for choice in unit.choices)
+            for unit in units
+        )
+        if whole - saved > limit.most(original):
+            raise PlanError(
+                f"no choice of blocks keeps the budget {limit}: the smallest that can be reached is "
+                f"{limit.shown(whole - saved)}, {(whole - saved) / whole:.1%} of the original"
+            )
 
 
 def solve(units: Sequence[Unit], budget: Budget, original: Cost) -> Solution:

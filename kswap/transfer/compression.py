@@ -245,7 +245,7 @@ class _Job:
     def _plan_within(self, budget: Budget, samples: Calibration) -> Plan:
         taken = {name: value for name, value in self.planning.items() if name in _LIBRARY}
         given: dict[str, Any] = {"device": self.original.device, "seed": self.seed, "progress": self.progress}
-        library = block_library(self.model, samples, **taken, **given, **self.trained, **self.options)
+        library = block_library(self.model, samples, budget=budget, **taken, **given, **self.trained, **self.options)
         if self.target is not None:
             measured = choice_seconds(library, self.original.model, self.target, self.threads, self.progress)
             library = library.with_seconds(measured.choices, measured.whole)

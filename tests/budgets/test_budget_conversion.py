@@ -63,6 +63,12 @@ def test_what_contradicts_a_budget_is_refused(arguments: dict[str, Any], sentenc
         kswap.convert(small(), **asked)
 
 
+def test_a_budget_out_of_reach_is_refused_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kswap.budgets.block_library.layer_inputs", lambda *_: pytest.fail("it ran the network"))
+    with pytest.raises(KswapError, match="the smallest that can be reached is"):
+        kswap.convert(small(), budget="params=0.5, macs=0.001", calibration=SAMPLES, progress=False)
+
+
 def test_a_plan_and_a_budget_exclude_each_other() -> None:
     plan = kswap.plan(small(), ch=8, input_size=(10, 10))
     with pytest.raises(KswapError, match="leave out the plan or the budget"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import kswap
 from kswap.budgets.block_library import Library
 from kswap.budgets.narrower import narrower_of
+from kswap.errors import PlanError
 from kswap.graph.call import Call
 from kswap.graph.observe import observe
 from kswap.planner import Plan
@@ -75,6 +76,21 @@ def test_one_unit_holds_all_that_one_narrowing_changes() -> None:
         assert widths <= {32, 24, 16}
         assert len(widths) > 1
         assert any(not choice.narrowings and choice.sites for choice in unit.choices)
+
+
+def test_costs_are_known_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = library()
+    monkeypatch.setattr("kswap.budgets.block_library.layer_inputs", lambda *_: pytest.fail("it ran the network"))
+    least = {
+        q: sum(min(c.cost.of(q) for c in unit.choices) for unit in made.units) for q in ("params", "macs", "bytes")
+    }
+    kept = {q: sum(unit.kept.cost.of(q) for unit in made.units) for q in least}
+    for quantity, value in least.items():
+        reached = int(made.original.of(quantity) - kept[quantity] + value)
+        made.solve(f"{quantity}={reached}")
+        asked = {"progress": False, "input_size": SIZE, "budget": f"{quantity}={reached - 1}"}
+        with pytest.raises(PlanError, match=f"can be reached is {reached:,}"):
+            kswap.block_library(trained(), samples(), **asked)
 
 
 def test_channels_that_matter_little_go_first() -> None:
