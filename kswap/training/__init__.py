@@ -1,1 +1,1 @@
-"""Training of converted models."""
+"""Training of converted models: a loop that continues after an interruption, recipes, and quicker steps."""

@@ -27,12 +27,12 @@ from kswap.saved.files import BEST_WEIGHTS, DISTILLATION
 from kswap.saved.manifest import read_manifest
 from kswap.saved.weights import load_weights_
 from kswap.sources.trained import build_trained
+from kswap.training.state import State
+from kswap.training.work import WorkDirectory
 from kswap.transfer.recipe import Recipe, load_recipe
 from kswap.transfer.record import Distillation, DistillationRecord, finished
 from kswap.transfer.run import Run
 from kswap.transfer.teacher import Classifier
-from kswap.transfer.training import State
-from kswap.transfer.work import WorkDirectory
 
 # The end of the name of the directory that a run works in, beside its result.
 WORK_SUFFIX = ".distilling"

@@ -1,21 +1,14 @@
-"""Recipes: how a converted model is trained, as TOML files that come with kswap or that a user writes."""
+"""Recipes of distillation."""
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from kswap.codec import Between, decode
-from kswap.errors import TrainingError, excerpt, nearest
-from kswap.files import read_text
-
-SUFFIX = ".toml"
-_DIRECTORY = Path(__file__).parent / "recipes"
-_MOST_BYTES = 64 * 2**10
+from kswap.codec import Between
+from kswap.training.recipe_files import RecipeFiles
 
 
 @dataclass(frozen=True)
@@ -59,20 +52,20 @@ class Recipe:
     evaluations: Annotated[int, Between(1, 1000)] = 6
 
 
+_FILES = RecipeFiles(Recipe, Path(__file__).parent / "recipes")
+
+
 def recipes() -> tuple[str, ...]:
     """The names of the recipes that come with kswap.
 
     >>> recipes()
     ('distill', 'distill-quick')
     """
-    return tuple(sorted(path.stem for path in _DIRECTORY.glob(f"*{SUFFIX}")))
+    return _FILES.names()
 
 
 def load_recipe(spec: str | Path | Mapping[str, Any] | Recipe, **changes: Any) -> Recipe:
-    """The recipe that ``spec`` means, with some of its values changed; a change to ``None`` is none.
-
-    A text with a path separator or the ending ``.toml`` is a file, any other text the name of a recipe that comes with
-    kswap; a mapping has the keys of the TOML file.
+    """The recipe that ``spec`` means, with some of its values changed; see :meth:`RecipeFiles.load`.
 
     Raises:
         TrainingError: There is no such recipe, or it says something that kswap does not know.
@@ -83,32 +76,4 @@ def load_recipe(spec: str | Path | Mapping[str, Any] | Recipe, **changes: Any) -
     Traceback (most recent call last):
     kswap.errors.TrainingError: the recipe has an unknown key 'temperatur'; did you mean temperature?
     """
-    table, what = _table_of(spec)
-    asked = {name: value for name, value in changes.items() if value is not None}
-    return decode(Recipe, {**table, **asked}, what, TrainingError)
-
-
-def _table_of(spec: str | Path | Mapping[str, Any] | Recipe) -> tuple[Mapping[str, Any], str]:
-    if isinstance(spec, Recipe):
-        return vars(spec), "the recipe"
-    if isinstance(spec, Mapping):
-        return spec, "the recipe"
-    if not isinstance(spec, str | Path):
-        raise TrainingError(f"a recipe must be a name, a path to a TOML file or a table, not {excerpt(repr(spec))}")
-    text = str(spec)
-    if isinstance(spec, Path) or text.endswith(SUFFIX) or "/" in text or os.sep in text:
-        return _read(Path(spec)), f"the recipe {excerpt(text, 200)}"
-    if text not in recipes():
-        raise TrainingError(
-            f"unknown recipe '{excerpt(text)}': known are {', '.join(recipes())}{nearest(text, recipes())}; a path to "
-            f"a TOML file works too, such as ./mine{SUFFIX}"
-        )
-    return _read(_DIRECTORY / f"{text}{SUFFIX}"), f"the recipe {text}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    text = read_text(path, _MOST_BYTES, TrainingError, "recipe")
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TrainingError(f"the recipe {excerpt(path, 200)} is not valid TOML: {error}") from error
+    return _FILES.load(spec, changes)

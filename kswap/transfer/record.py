@@ -12,7 +12,7 @@ from kswap.converted import Conversion
 from kswap.errors import KswapError, TrainingError
 from kswap.files import read_json
 from kswap.saved.files import DISTILLATION
-from kswap.transfer.training import Measured
+from kswap.training.state import Measured
 
 
 @dataclass(frozen=True)

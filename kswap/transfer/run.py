@@ -23,13 +23,15 @@ from kswap.graph.clone import full_clone
 from kswap.graph.modes import evaluating
 from kswap.graph.random_state import preserved_random_state
 from kswap.progress import progress_bar
+from kswap.training.loop import order_of
 from kswap.training.optimize import optimize_for_training
+from kswap.training.state import State
+from kswap.training.work import WorkDirectory
 from kswap.transfer.examined import Examined, examined, labelled
 from kswap.transfer.recipe import Recipe
 from kswap.transfer.record import DistillationRecord
 from kswap.transfer.teacher import Classifier, Teacher, distillation_task, kept_answers
-from kswap.transfer.training import Pictures, State, Trainer, order_of, top1_of
-from kswap.transfer.work import WorkDirectory
+from kswap.transfer.training import Pictures, distillation_loop, top1_of
 
 # Pictures per forward pass where nothing is trained.
 _BATCH = 64
@@ -129,7 +131,7 @@ class Run:
         with evaluating(self.teacher.model):
             with preserved_random_state(self.seed):
                 task = distillation_task(self.recipe, student, teacher, self.student.device)
-            trainer = Trainer(
+            loop = distillation_loop(
                 task,
                 student,
                 self.student,
@@ -145,7 +147,7 @@ class Run:
                 checkpoint_seconds,
             )
             with progress_bar("distilling", self.steps, shown=shown) as bar:
-                return trainer.run(bar)
+                return loop.run(bar)
 
     def _laid_out(self) -> nn.Module:
         """The student in the memory format that trains quickest: on a CPU channels_last, by a third."""

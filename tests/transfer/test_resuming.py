@@ -75,17 +75,17 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data: P
 
 def stopped(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, step: int, **arguments: Any) -> None:
     """A run that is stopped before a step."""
-    from kswap.transfer.training import Trainer
+    from kswap.training.loop import Loop
 
-    own = Trainer._step
+    own = Loop._step
 
-    def until(trainer: Trainer) -> float:
-        if trainer.state.step == step:
+    def until(loop: Loop) -> float:
+        if loop.state.step == step:
             raise KeyboardInterrupt
-        return own(trainer)
+        return own(loop)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_step", until)
+        patched.setattr(Loop, "_step", until)
         with pytest.raises(KeyboardInterrupt):
             distilled(data, out, **arguments)
 
@@ -143,7 +143,7 @@ class Evil:
 def test_two_processes_do_not_work_in_one_directory(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kswap.transfer.work import WorkDirectory
+    from kswap.training.work import WorkDirectory
 
     out = tmp_path / "done"
     stopped(data, out, monkeypatch, 3)

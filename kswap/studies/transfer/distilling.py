@@ -15,11 +15,13 @@ from kswap.nn import PointwiseBlock
 from kswap.progress import progress_bar
 from kswap.studies.transfer.student import Student
 from kswap.studies.transfer.subject import Subject
+from kswap.training.loop import order_of
 from kswap.training.optimize import optimize_for_training
+from kswap.training.state import Measured
+from kswap.training.work import WorkDirectory
 from kswap.transfer.recipe import Recipe
 from kswap.transfer.teacher import Classifier, distillation_task
-from kswap.transfer.training import Measured, Pictures, Trainer, order_of
-from kswap.transfer.work import WorkDirectory
+from kswap.transfer.training import Pictures, distillation_loop
 
 
 def distil_(
@@ -45,7 +47,7 @@ def distil_(
     classifier = Classifier(quick, subject.preprocessing)
     with preserved_random_state(seed):
         task = distillation_task(recipe, classifier, subject.teacher, torch.device("cpu"))
-    trainer = Trainer(
+    loop = distillation_loop(
         task,
         classifier,
         subject.loaded(student.model),
@@ -56,15 +58,15 @@ def distil_(
         order,
         seed,
         student.frozen_norms,
-        lambda: measure(trainer.state.step * recipe.batch),
+        lambda: measure(loop.state.step * recipe.batch),
         directory := None if work is None else WorkDirectory(work, {"recipe": asdict(recipe), "seed": seed}),
     )
     with progress_bar("distilling", steps) as bar:
         if directory is None:
-            state = trainer.run(bar)
+            state = loop.run(bar)
         else:
             with directory.opened(resume=True):
-                state = trainer.run(bar)
+                state = loop.run(bar)
             directory.remove()
     student.model.to(memory_format=torch.contiguous_format).eval()
     return tuple(state.measured)
