@@ -34,7 +34,7 @@ FLOORS = (
     {"loading"},
     {"budgeting"},
     {"conversion"},
-    {"analysis"},
+    {"analysis", "timm"},
     {"inference"},
     {"training"},
     {"benchmarks"},

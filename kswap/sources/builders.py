@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from kswap.errors import ModelError, excerpt, first_line, nearest
-from kswap.sources.source import Source
+from kswap.sources.source import CONVERTED, Source
 from kswap.zoo import builder
 
 
@@ -117,8 +117,16 @@ def _build_timm(source: Source, pretrained: bool) -> nn.Module:
     name = source.name
     if ":" not in name:
         bare, _, tag = name.partition(".")
+        if bare.startswith(CONVERTED):
+            raise ModelError(
+                f"{excerpt(name)} is what kswap registers with timm, converted already: "
+                f"name the original, {excerpt(bare.removeprefix(CONVERTED))}, and say how to convert it"
+            )
         if not timm.is_model(bare):
-            hint = nearest(bare, timm.list_models()) or "; `kswap models` lists those of timm"
+            hint = (
+                nearest(bare, timm.list_models(exclude_filters=f"{CONVERTED}*"))
+                or "; `kswap models` lists those of timm"
+            )
             path = " (there is no such directory either)" if "/" in name else ""
             raise ModelError(f"unknown model '{excerpt(name)}'{path}{hint}")
         tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{bare}.*")]

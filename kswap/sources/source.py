@@ -14,6 +14,9 @@ DROPOUT_LAYERS = ("DropPath", "Dropout", "Dropout2d")
 
 SOURCE_KINDS = ("timm", "torchvision", "papers", "import", "file", "module")
 
+# How the names of converted models begin in timm's registry (kswap.timm).
+CONVERTED = "kswap_"
+
 # Longer than any path that a system takes.
 _LONGEST_NAME = 4096
 
