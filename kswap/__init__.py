@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kswap.budgeting import block_library
     from kswap.conversion import convert, create_model, plan
     from kswap.converted import Conversion
+    from kswap.data.opening import image_set
     from kswap.errors import KswapError
     from kswap.inference.optimize import optimize_for_inference
     from kswap.inference.record import optimization_of
@@ -45,6 +46,7 @@ _HOMES = {
     "bench": "kswap.benchmarks.run",
     "compress": "kswap.transfer.compression",
     "distill": "kswap.transfer.distillation",
+    "image_set": "kswap.data.opening",
     "load_optimized": "kswap.inference.store",
     "optimization_of": "kswap.inference.record",
     "optimize_for_inference": "kswap.inference.optimize",
@@ -73,6 +75,7 @@ __all__ = [
     "create_model",
     "distill",
     "evaluate",
+    "image_set",
     "load",
     "load_optimized",
     "optimization_of",

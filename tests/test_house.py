@@ -18,7 +18,7 @@ FLOORS = (
     {"version"},
     {"errors"},
     {"codec", "files"},
-    {"timing", "progress", "malloc", "isolation", "packages"},
+    {"timing", "progress", "malloc", "isolation", "packages", "locking"},
     {"planner"},
     {"rules", "report"},
     {"nn"},

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from kswap.analysis.loaded_model import LoadedModel, load_model, logits_of, probabilities
 from kswap.analysis.untrained import untrained_reason
-from kswap.data.images import ImageSet
+from kswap.data.opening import Data, image_set
+from kswap.data.picture_set import LabelledPictures
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError
 from kswap.graph.modes import evaluating
@@ -97,7 +98,7 @@ class Evaluation:
 
 def evaluate(
     model: nn.Module | Conversion | str | Path,
-    data: str | Path | ImageSet,
+    data: Data,
     *,
     split: str | None = None,
     batch: int = 64,
@@ -113,13 +114,15 @@ def evaluate(
 ) -> Evaluation:
     """Top-1 accuracy of ``model`` on pictures in class folders.
 
-    The model's outputs are one number per class of ``data``, in the sorted order of the class folders. Every module
-    is left in the mode that it was in, and no global state changes. Warns if the weights were never trained.
+    The model's outputs are one number per class of ``data``, in the order of its classes (class folders: sorted).
+    Every module is left in the mode that it was in, and no global state changes. Warns if the weights were never
+    trained.
 
     Args:
         model: A module, a conversion, a directory that kswap saved, or a name, which is built with its published
             weights.
-        data: A folder or zip of ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``.
+        data: A folder or zip of ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``, several of them, or a name such as
+            ``"torchvision:CIFAR10"``: see :func:`kswap.image_set`.
         split: Which split; required where there are several.
         batch: Pictures per forward pass.
         hflip: Whether to add the softmax probabilities of the mirrored picture to those of the picture, as in the
@@ -137,7 +140,7 @@ def evaluate(
         DataError: The pictures cannot be read, or do not fit the model.
         KswapError: A subclass; the model cannot be found, built or loaded.
     """
-    images = data if isinstance(data, ImageSet) else ImageSet(data, split)
+    images = image_set(data, split)
     loaded = load_model(model, device, preprocessing, trust_source, weights, num_classes)
     measured = evaluate_loaded(loaded, images, batch=batch, hflip=hflip, limit=limit, workers=workers, shown=progress)
     if measured.untrained:
@@ -156,7 +159,7 @@ def untrained_warning(title: str, reason: str) -> str:
 
 def evaluate_loaded(
     loaded: LoadedModel,
-    images: ImageSet,
+    images: LabelledPictures,
     *,
     batch: int = 64,
     hflip: bool = False,
@@ -180,7 +183,7 @@ def evaluate_loaded(
     seconds = time.perf_counter() - start
     return Evaluation(
         loaded.title,
-        str(images.path),
+        images.source,
         images.split,
         _by_class(images, order, hits),
         seconds,
@@ -208,7 +211,7 @@ class _Inputs(Dataset["tuple[Tensor, int] | DataError"]):
     An error is an item like others: raised in a worker, its message would arrive as a traceback.
     """
 
-    images: ImageSet
+    images: LabelledPictures
     order: Sequence[int]
     preprocessing: Preprocessing
 
@@ -233,7 +236,7 @@ def _collate(items: list[tuple[Tensor, int] | DataError]) -> Any:
 
 
 def _batches(
-    loaded: LoadedModel, images: ImageSet, order: Sequence[int], size: int, workers: int
+    loaded: LoadedModel, images: LabelledPictures, order: Sequence[int], size: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs ``(N, C, H, W)`` on the model's device, and labels ``(N)``. Raises the first :class:`DataError`."""
     loader = DataLoader(
@@ -255,7 +258,11 @@ def _batches(
 
 
 def _hits(
-    loaded: LoadedModel, images: ImageSet, batches: Iterator[tuple[Tensor, Tensor]], hflip: bool, bar: ProgressBar
+    loaded: LoadedModel,
+    images: LabelledPictures,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    hflip: bool,
+    bar: ProgressBar,
 ) -> tuple[bool, ...]:
     """For each picture, whether its class had the greatest probability. The bar moves after each forward pass."""
     hits: list[bool] = []
@@ -270,18 +277,18 @@ def _hits(
     return tuple(hits)
 
 
-def _class_probabilities(loaded: LoadedModel, inputs: Tensor, images: ImageSet) -> Tensor:
+def _class_probabilities(loaded: LoadedModel, inputs: Tensor, images: LabelledPictures) -> Tensor:
     """``(N, classes)``. Raises :class:`DataError` where the pictures have another number of classes."""
     logits = logits_of(loaded.model(inputs))
     if logits.shape[1] != len(images.classes):
         raise DataError(
-            f"{loaded.title} has {logits.shape[1]} classes and {images.path} has {len(images.classes)}: "
+            f"{loaded.title} has {logits.shape[1]} classes and {images.source} has {len(images.classes)}: "
             f"pass pictures of the classes that the model was trained for"
         )
     return probabilities(logits)
 
 
-def _by_class(images: ImageSet, order: Sequence[int], hits: Sequence[bool]) -> tuple[ClassAccuracy, ...]:
+def _by_class(images: LabelledPictures, order: Sequence[int], hits: Sequence[bool]) -> tuple[ClassAccuracy, ...]:
     counts = [[0, 0] for _ in images.classes]
     for number, hit in zip(order, hits, strict=True):
         counts[images.labels[number]][0] += 1

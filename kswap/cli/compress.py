@@ -11,7 +11,7 @@ from kswap.cli.budget import asked_budget, budget_options
 from kswap.cli.distill import keep_option, training_options
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import builder_arguments, check_settings_against_rules, model_options, status, weights_option
-from kswap.cli.pictures import adjusted, device_option, picture_options
+from kswap.cli.pictures import adjusted, data_options, device_option, picture_options
 
 # Options that say what becomes of the sites.
 _PLANNING = ("ch", "scheme", "kind", "rank", "rules", "skip_strides", "linear", "placement", "narrow", "ch_fraction")
@@ -27,7 +27,7 @@ _OTHERS = (
 @model_options
 @click.option("--pretrained", is_flag=True, help="Start from published weights.")
 @weights_option
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
+@data_options
 @click.option(
     "--calibration-images",
     type=click.IntRange(min=1),
@@ -66,9 +66,13 @@ def compress(ctx: click.Context, /, **options: Any) -> None:
     keep_freed_memory()
     with status(f"loading {options['model']}"):
         import kswap
+        from kswap.data.opening import image_set, picture_set
         from kswap.data.preprocessing import Preprocessing
         from kswap.loading import original_model
 
+        pictures = picture_set(options["data"], options["split"], options["data_dir"])
+        if options["eval_data"] is not None:
+            options["eval_data"] = image_set(options["eval_data"], options["eval_split"], options["data_dir"])
         own = Preprocessing.of(original_model(options["model"], arguments, meta=True)[1])
         way = (options[name] for name in ("preprocessing", "resize", "crop", "input_size"))
         prepared = adjusted(own, *way)
@@ -76,7 +80,7 @@ def compress(ctx: click.Context, /, **options: Any) -> None:
     given = {name: options[name] for name in _PLANNING if _is_stated(ctx, name)}
     done = kswap.compress(
         options["model"],
-        options["data"],
+        pictures,
         options["out"],
         budget=budget,
         preprocessing=prepared,

@@ -10,7 +10,7 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import status
-from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trust_option
+from kswap.cli.pictures import adjusted, data_options, device_option, preprocessing_options, trust_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,8 +41,7 @@ def training_options(command: Command) -> Command:
             click.option("--split", metavar="NAME", help="Folder of the data to train on; else train, or all."),
             click.option(
                 "--eval-data",
-                type=click.Path(path_type=Path),
-                metavar="FOLDER_OR_ZIP",
+                metavar="DATA",
                 help="Labelled pictures to measure accuracy on; else the held-out split of the data.",
             ),
             click.option("--eval-split", metavar="NAME", help="Which split of these."),
@@ -71,7 +70,7 @@ def training_options(command: Command) -> Command:
     metavar="FILE",
     help="Trained weights of the teacher, instead of published ones: safetensors, or a state dict of torch.save.",
 )
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
+@data_options
 @training_options
 @keep_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The result; else DIR-distilled.")
@@ -83,7 +82,8 @@ def training_options(command: Command) -> Command:
 def distill(
     directory: Path,
     teacher: str | None,
-    data: Path,
+    data: tuple[str, ...],
+    data_dir: Path | None,
     preprocessing: str,
     resize: str | None,
     crop: float | None,
@@ -98,7 +98,7 @@ def distill(
     """Train a saved conversion to answer as its original does.
 
     DIR is a directory that kswap saved. The pictures need no labels and may lie in any arrangement, in a folder or a
-    zip. Where some lie in class folders, accuracy is shown.
+    zip; --data and --eval-data take names of public sets too. Where some lie in class folders, accuracy is shown.
 
     A run that was stopped, in whatever way, continues when the command is called again. Until it is done,
     OUT.distilling holds its state.
@@ -115,7 +115,11 @@ def distill(
     with status(f"loading {directory}"):
         import kswap
         from kswap.analysis.loaded_model import load_model
+        from kswap.data.opening import image_set, picture_set
 
+        pictures = picture_set(data, options["split"], data_dir)
+        if options["eval_data"] is not None:
+            options["eval_data"] = image_set(options["eval_data"], options["eval_split"], data_dir)
         conversion = kswap.load(directory, device=device, trust_source=trust_source)
         own = load_model(conversion).preprocessing
         prepared = adjusted(own, preprocessing, resize, crop, input_size)
@@ -124,7 +128,7 @@ def distill(
     done = kswap.distill(
         conversion,
         teacher,
-        data,
+        pictures,
         **options,
         out=target,
         resume=not restart,

@@ -8,12 +8,19 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import status
-from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trained_options, trust_option
+from kswap.cli.pictures import (
+    adjusted,
+    data_options,
+    device_option,
+    preprocessing_options,
+    trained_options,
+    trust_option,
+)
 
 
 @click.command()
 @click.argument("model", metavar="DIR")
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
+@data_options
 @click.option("--split", metavar="NAME", help="Which split, where there are several.")
 @click.option("--hflip", is_flag=True, help="Add the probabilities of the mirrored picture, as in the papers.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Pictures per forward pass.")
@@ -33,7 +40,8 @@ from kswap.cli.pictures import adjusted, device_option, preprocessing_options, t
 @trust_option
 def evaluate(
     model: str,
-    data: Path,
+    data: tuple[str, ...],
+    data_dir: Path | None,
     split: str | None,
     hflip: bool,
     batch: int,
@@ -54,12 +62,13 @@ def evaluate(
     DIR is a directory that kswap saved, or a MODEL as for convert, which is built with its published weights or with
     those of --weights.
 
-    FOLDER_OR_ZIP holds SPLIT/CLASS/FILE or CLASS/FILE; the classes in sorted order are those of the model. A zip
-    is read in place.
+    A folder or zip holds SPLIT/CLASS/FILE or CLASS/FILE; the classes in sorted order are those of the model. A zip
+    is read in place. Several --data are one set. Sets of torchvision and of Hugging Face are downloaded.
 
     \b
     kswap evaluate DIR --data test.zip
     kswap evaluate DIR --data photos --split val --limit 1000
+    kswap evaluate DIR --data torchvision:CIFAR10 --split test
     kswap evaluate resnet18 --weights mine.safetensors --num-classes 10 --data photos --split val
     """
     from kswap.malloc import keep_freed_memory
@@ -69,9 +78,9 @@ def evaluate(
         from kswap.analysis.evaluation import evaluate_loaded, untrained_warning
         from kswap.analysis.loaded_model import load_model
         from kswap.analysis.untrained import untrained_reason
-        from kswap.data.images import ImageSet
+        from kswap.data.opening import image_set
 
-        images = ImageSet(data, split)
+        images = image_set(data, split, data_dir)
         loaded = load_model(model, device, trust_source=trust_source, weights=weights, num_classes=num_classes)
         loaded = loaded.prepared_by(adjusted(loaded.preprocessing, preprocessing, resize, crop, input_size))
         reason = untrained_reason(loaded.model)

@@ -10,7 +10,7 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import parse_size
-from kswap.cli.pictures import device_option, trained_options
+from kswap.cli.pictures import data_options, device_option, trained_options
 from kswap.runtimes.targets import TARGETS
 
 _BUDGETS = "0.4 0.2 0.14 0.1"
@@ -18,7 +18,7 @@ _BUDGETS = "0.4 0.2 0.14 0.1"
 
 @click.command()
 @click.argument("model")
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
+@data_options
 @click.option("--split", metavar="NAME", help="Split that accuracy is measured on, where there are several.")
 @click.option(
     "--calibrate",
@@ -63,7 +63,13 @@ _BUDGETS = "0.4 0.2 0.14 0.1"
 @format_option("frontier")
 @click.pass_context
 def frontier(
-    ctx: click.Context, /, format_: str, figure: Path | None, budgets: tuple[str, ...], **options: Any
+    ctx: click.Context,
+    /,
+    format_: str,
+    figure: Path | None,
+    data_dir: Path | None,
+    budgets: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Show accuracy without training against budget.
 
@@ -78,6 +84,7 @@ def frontier(
         raise click.UsageError("--pretrained and --weights both say where the trained weights come from", ctx)
     listed = [text for given in (budgets or (_BUDGETS,)) for text in re.split(r"\s+", given) if text]
     size = parse_size(options.pop("input_size"))
+    from kswap.data.opening import image_set
     from kswap.malloc import keep_freed_memory
     from kswap.transfer.frontier import frontier as measure
     from kswap.transfer.frontier_rendering import check_figure, save_figure
@@ -85,7 +92,8 @@ def frontier(
     keep_freed_memory()
     if figure is not None:
         check_figure(figure)
-    made = measure(options.pop("model"), options.pop("data"), listed, input_size=size, **options)
+    labelled = image_set(options.pop("data"), options["split"], data_dir)
+    made = measure(options.pop("model"), labelled, listed, input_size=size, **options)
     if figure is not None:
         save_figure(made, figure)
     show(made, format_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -24,6 +25,25 @@ trust_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where the model runs."
 )
+
+
+def data_options(command: Command) -> Command:
+    """The pictures of a command: ``data`` is a tuple of paths and names, and ``data_dir`` where downloads are kept."""
+    data = click.option(
+        "--data",
+        multiple=True,
+        required=True,
+        metavar="DATA",
+        help="The pictures: a folder, a zip, torchvision:NAME or hf-datasets:OWNER/NAME. May be repeated for what "
+        "forms one set.",
+    )
+    place = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Where downloaded pictures are kept; else torch's cache.",
+    )
+    return data(place(command))
 
 
 def trained_options(command: Command) -> Command:

@@ -53,7 +53,7 @@ def decode(data: bytes, title: str, upright: bool = False) -> Image.Image:
         width, height = picture.size
         if width * height <= MOST_PIXELS:
             picture.load()
-            return _rgb_or_grey(ImageOps.exif_transpose(picture) if upright else picture)
+            return rgb_or_grey(ImageOps.exif_transpose(picture) if upright else picture)
     except Image.DecompressionBombError as error:
         raise DataError(f"{title} has too many pixels: at most {MOST_PIXELS:,} are read") from error
     except UnidentifiedImageError as error:
@@ -90,7 +90,7 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _rgb_or_grey(picture: Image.Image) -> Image.Image:
+def rgb_or_grey(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
     if picture.mode in ("1", "L"):

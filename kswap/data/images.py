@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
-from torch.utils.data import Dataset
 
-from kswap.data.decoding import SUFFIXES, decode
+from kswap.data.decoding import SUFFIXES
+from kswap.data.picture_set import LabelledPictures
+from kswap.data.splits import chosen_split
+from kswap.data.stored import StoredPictures
 from kswap.data.stores import LAYOUT, Store, open_store
-from kswap.errors import DataError, nearest
+from kswap.errors import DataError
 
 
-class ImageSet(Dataset[tuple[Any, int]]):
+class ImageSet(StoredPictures, LabelledPictures):
     """Pictures with the index of their class, from a folder or zip of ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``.
 
     An item is ``(transform(picture), index)``, where the picture is a :class:`PIL.Image.Image` in RGB or grey.
@@ -43,10 +45,10 @@ class ImageSet(Dataset[tuple[Any, int]]):
     def __init__(
         self, path: str | Path, split: str | None = None, transform: Callable[[Image.Image], Any] | None = None
     ) -> None:
-        self._store = open_store(Path(path).expanduser())
+        super().__init__(open_store(Path(path).expanduser()))
         found = _pictures(self._store)
         self.splits = tuple(sorted({parts[0] for parts in found if len(parts) == 3}))
-        self.split = _chosen(self._store.path, self.splits, split)
+        self.split = chosen_split(self.source, self.splits, split)
         self.classes = tuple(sorted({parts[-2] for parts in found}))
         index = {name: number for number, name in enumerate(self.classes)}
         chosen = [parts for parts in found if self.split is None or parts[0] == self.split]
@@ -54,29 +56,8 @@ class ImageSet(Dataset[tuple[Any, int]]):
         self.labels = tuple(index[parts[-2]] for parts in chosen)
         self.transform = transform
 
-    @property
-    def path(self) -> Path:
-        """The folder or zip file."""
-        return self._store.path
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, number: int) -> tuple[Any, int]:
-        picture = self.picture(number)
-        return (picture if self.transform is None else self.transform(picture)), self.labels[number]
-
-    def picture(self, number: int) -> Image.Image:
-        """One picture, in RGB or grey. Raises :class:`DataError`."""
-        return decode(self._store.read(self.names[number]), self.title(number))
-
-    def title(self, number: int) -> str:
-        """What messages call a picture."""
-        return f"{self.path}/{self.names[number]}"
-
-    def version(self, number: int) -> str:
-        """The name of a picture, and a text that is another one once its file has changed."""
-        return f"{self.names[number]} {self._store.version(self.names[number])}"
+    def with_split(self, split: str | None) -> ImageSet:
+        return ImageSet(self.path, split)
 
 
 def is_picture(name: str) -> bool:
@@ -107,15 +88,3 @@ def _pictures(store: Store) -> dict[tuple[str, ...], str]:
     if len(deep) > 3:
         raise DataError(f"the pictures of {store.path} lie too deep ('{'/'.join(deep)}'): arrange them as {LAYOUT}")
     return dict(zip(by_parts, names, strict=True))
-
-
-def _chosen(path: Path, splits: Sequence[str], split: str | None) -> str | None:
-    if split is None:
-        if len(splits) > 1:
-            raise DataError(f"{path} has the splits {', '.join(splits)}: choose one with --split (split= in Python)")
-        return splits[0] if splits else None
-    if not splits:
-        raise DataError(f"{path} has class folders and no splits: leave out --split (split= in Python)")
-    if split not in splits:
-        raise DataError(f"{path} has no split '{split}': it has {', '.join(splits)}{nearest(split, splits)}")
-    return split

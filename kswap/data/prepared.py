@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kswap.data.images import ImageSet
+from kswap.data.picture_set import PictureSet
 from kswap.data.preprocessing import Preprocessing
-from kswap.data.unlabelled import UnlabelledImageSet
 from kswap.errors import DataError
 
 # What is kept of decoded pictures, unless it is said otherwise.
@@ -49,9 +48,7 @@ class PreparedPictures:
         most_bytes: How much of them is kept in memory, as uint8.
     """
 
-    def __init__(
-        self, images: ImageSet | UnlabelledImageSet, preprocessing: Preprocessing, most_bytes: int = MOST_BYTES
-    ) -> None:
+    def __init__(self, images: PictureSet, preprocessing: Preprocessing, most_bytes: int = MOST_BYTES) -> None:
         self.images = images
         self.preprocessing = preprocessing
         self._kept = KeptTensors(self._made, most_bytes)
@@ -75,8 +72,8 @@ class PreparedPictures:
         return self.preprocessing.normalized(self.pixels(numbers))
 
 
-def fingerprint(images: ImageSet | UnlabelledImageSet) -> str:
-    """SHA-256 over the names of all pictures, and over size and checksum (in a folder: time) of their files."""
+def fingerprint(images: PictureSet) -> str:
+    """SHA-256 over the versions of all pictures: names, sizes and checksums (in a folder: times) of their files."""
     made = hashlib.sha256()
     for number in range(len(images)):
         made.update(images.version(number).encode() + b"\n")

@@ -7,18 +7,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
-from torch.utils.data import Dataset
 
-from kswap.data.decoding import SUFFIXES, decode
-from kswap.data.images import is_picture
+from kswap.data.decoding import SUFFIXES
+from kswap.data.images import ImageSet, is_picture
+from kswap.data.splits import TRAIN
+from kswap.data.stored import StoredPictures
 from kswap.data.stores import open_store
 from kswap.errors import DataError, excerpt, nearest
 
-# The folder that a data set with splits keeps its training pictures in.
-TRAIN = "train"
 
-
-class UnlabelledImageSet(Dataset[Any]):
+class UnlabelledImageSet(StoredPictures):
     """All pictures below a folder or in a zip, in the order of their names; labels and class folders mean nothing.
 
     An item is ``transform(picture)``, where the picture is a :class:`PIL.Image.Image` in RGB or grey. Hidden files,
@@ -45,7 +43,7 @@ class UnlabelledImageSet(Dataset[Any]):
     def __init__(
         self, path: str | Path, split: str | None = None, transform: Callable[[Image.Image], Any] | None = None
     ) -> None:
-        self._store = open_store(Path(path).expanduser(), "pictures")
+        super().__init__(open_store(Path(path).expanduser(), "pictures"))
         names = sorted(name for name in self._store.names() if is_picture(name))
         if not names:
             raise DataError(f"{self.path} has no pictures ({', '.join(sorted(SUFFIXES))})")
@@ -59,29 +57,16 @@ class UnlabelledImageSet(Dataset[Any]):
         self.names = tuple(name for name in names if self.split is None or self.split in tops[name])
         self.transform = transform
 
-    @property
-    def path(self) -> Path:
-        """The folder or zip file."""
-        return self._store.path
+    def labelled(self) -> ImageSet | None:
+        """The same pictures with labels, where they lie in class folders."""
+        try:
+            found = ImageSet(self.path, self.split)
+        except DataError:
+            return None
+        return found if found.names == self.names and len(found.classes) > 1 else None
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, number: int) -> Any:
-        picture = self.picture(number)
-        return picture if self.transform is None else self.transform(picture)
-
-    def picture(self, number: int) -> Image.Image:
-        """One picture, in RGB or grey. Raises :class:`DataError`."""
-        return decode(self._store.read(self.names[number]), self.title(number))
-
-    def title(self, number: int) -> str:
-        """What messages call a picture."""
-        return f"{self.path}/{self.names[number]}"
-
-    def version(self, number: int) -> str:
-        """The name of a picture, and a text that is another one once its file has changed."""
-        return f"{self.names[number]} {self._store.version(self.names[number])}"
+    def with_split(self, split: str | None) -> ImageSet:
+        return ImageSet(self.path, split)
 
 
 def _around(names: list[str]) -> int:

@@ -11,8 +11,9 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
+from kswap.data.opening import Data, picture_set
+from kswap.data.picture_set import PictureSet
 from kswap.data.preprocessing import Preprocessing
-from kswap.data.unlabelled import UnlabelledImageSet
 from kswap.errors import DataError, wording
 from kswap.graph.call import Call, Example
 from kswap.progress import progress_bar
@@ -60,7 +61,7 @@ class Calibration:
         if isinstance(data, Tensor):
             size = _batch_size(data.shape[2:])
             return cls([Call((part,)) for part in torch.split(data, size)], len(data))
-        if isinstance(data, str | Path) or not isinstance(data, Iterable):
+        if isinstance(data, str | Path | PictureSet) or not isinstance(data, Iterable):
             raise DataError(f"calibration data must be tensors or a path of pictures, not {data!r:.60}")
         batches: list[Call] = []
         samples = 0
@@ -74,14 +75,14 @@ class Calibration:
     @classmethod
     def of_pictures(
         cls,
-        path: str | Path,
+        data: Data,
         preprocessing: Preprocessing,
         images: int = IMAGES,
         split: str | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> Calibration:
-        """Pictures of a folder or zip file, drawn by ``seed``; those of ``train`` where there is such a folder.
+        """Pictures, drawn by ``seed``; those of ``train`` where there is such a split.
 
         Raises :class:`DataError`.
         """
@@ -89,15 +90,15 @@ class Calibration:
             raise DataError(
                 f"the number of calibration images must be a whole number of at least 1, not {images!r:.40}"
             )
-        pictures = UnlabelledImageSet(path, split, preprocessing)
+        pictures = picture_set(data, split)
         order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed)).tolist()[:images]
-        batches = _PictureBatches(pictures, order, _batch_size(preprocessing.input_size[1:]), dtype)
+        batches = _PictureBatches(pictures, preprocessing, order, _batch_size(preprocessing.input_size[1:]), dtype)
         total = len(order) * math.prod(preprocessing.input_size) * dtype.itemsize
         return cls(batches.decoded() if total <= _MOST_DECODED else batches, len(order))
 
 
-# What a caller may calibrate with: samples, batches, or a path of pictures.
-CalibrationData = Calibration | Tensor | Iterable[Example] | str | Path
+# What a caller may calibrate with: samples, batches, or pictures.
+CalibrationData = Calibration | Tensor | Iterable[Example] | PictureSet | str | Path
 
 
 def calibration_of(
@@ -107,7 +108,7 @@ def calibration_of(
 
     Raises :class:`DataError`, and :class:`kswap.errors.ModelError` for pictures where the model takes none.
     """
-    if not isinstance(data, str | Path):
+    if not isinstance(data, str | Path | PictureSet):
         return Calibration.of(data, call, images)
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     preprocessing = Preprocessing.of(model, call.sample_shape)
@@ -130,8 +131,11 @@ def _batch_size(spatial: Sequence[int]) -> int:
 class _PictureBatches(Sequence[Call]):
     """Batches of pictures, decoded when they are asked for."""
 
-    def __init__(self, pictures: UnlabelledImageSet, order: Sequence[int], size: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, pictures: PictureSet, preprocessing: Preprocessing, order: Sequence[int], size: int, dtype: torch.dtype
+    ) -> None:
         self._pictures = pictures
+        self._preprocessing = preprocessing
         self._parts = [order[start : start + size] for start in range(0, len(order), size)]
         self._dtype = dtype
 
@@ -145,7 +149,10 @@ class _PictureBatches(Sequence[Call]):
     def __getitem__(self, number: int | slice) -> Call | Sequence[Call]:
         if isinstance(number, slice):
             return [self[place] for place in range(*number.indices(len(self)))]
-        return Call((torch.stack([self._pictures[place] for place in self._parts[number]]).to(self._dtype),))
+        return Call((torch.stack([self._input(place) for place in self._parts[number]]).to(self._dtype),))
+
+    def _input(self, number: int) -> Tensor:
+        return self._preprocessing(self._pictures.picture(number))
 
     def decoded(self) -> Sequence[Call]:
         """All batches, decoded now."""

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kswap.files import sync_directory
+from kswap.locking import directory_lock
 from kswap.saved.files import is_ours
-from kswap.saved.locking import directory_lock
 
 _NEW, _OLD = ".saving", ".saved"
 # Seconds in which a new directory may be without its lock yet.

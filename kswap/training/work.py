@@ -16,8 +16,8 @@ import torch
 from kswap.codec import encode
 from kswap.errors import KswapError, SavedError, TrainingError, excerpt, first_line, wording
 from kswap.files import PARTIAL, read_json, replace_file, sync_directory, write_text
+from kswap.locking import directory_lock
 from kswap.saved.directory import check_writable
-from kswap.saved.locking import directory_lock
 from kswap.saved.replacing import exchange
 
 _SETTINGS, _CHECKPOINT = "settings.json", "checkpoint.pt"

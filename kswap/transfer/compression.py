@@ -17,9 +17,10 @@ from kswap.budgeting import block_library
 from kswap.codec import decode, encode
 from kswap.conversion import convert, plan
 from kswap.converted import Conversion
+from kswap.data.opening import Data, picture_set
+from kswap.data.picture_set import PictureSet
 from kswap.data.prepared import fingerprint
 from kswap.data.preprocessing import Preprocessing
-from kswap.data.unlabelled import UnlabelledImageSet
 from kswap.errors import TrainingError, excerpt, wording
 from kswap.files import read_json, write_text
 from kswap.graph.clone import full_clone
@@ -50,7 +51,7 @@ _PLANNING = (*_LIBRARY, "ch", "kind", "rank", "placement", "narrow", "ch_fractio
 @torch.inference_mode(False)
 def compress(
     model: nn.Module | str,
-    data: str | Path,
+    data: Data,
     out: str | Path,
     *,
     budget: str | Budget | None = None,
@@ -64,7 +65,7 @@ def compress(
     lr: float | None = None,
     keep: str = "last",
     split: str | None = None,
-    eval_data: str | Path | None = None,
+    eval_data: Data | None = None,
     eval_split: str | None = None,
     eval_limit: int = 1000,
     preprocessing: Preprocessing | None = None,
@@ -120,7 +121,7 @@ def compress(
     job = _Job(
         model,
         load_model(original, device if device is not None or not isinstance(model, str) else "auto", prepared),
-        UnlabelledImageSet(data, split),
+        picture_set(data, split),
         asked,
         target,
         threads,
@@ -163,7 +164,7 @@ class _Job:
 
     model: nn.Module | str
     original: LoadedModel
-    pictures: UnlabelledImageSet
+    pictures: PictureSet
     budget: Budget | None
     target: str | None
     threads: int | None
@@ -225,7 +226,7 @@ class _Job:
 
     def _samples(self) -> Calibration:
         pictures, prepared = self.pictures, self.original.preprocessing
-        return Calibration.of_pictures(pictures.path, prepared, self.calibration_images, pictures.split, self.seed)
+        return Calibration.of_pictures(pictures, prepared, self.calibration_images, seed=self.seed)
 
     def _plan(self, directory: Path, samples: Calibration | None) -> Plan:
         """What becomes of each site."""

@@ -16,8 +16,8 @@ from torch import nn
 from kswap.analysis.loaded_model import PUBLISHED
 from kswap.codec import encode
 from kswap.converted import Conversion
+from kswap.data.opening import Data, picture_set
 from kswap.data.preprocessing import Preprocessing
-from kswap.data.unlabelled import UnlabelledImageSet
 from kswap.errors import TrainingError, excerpt, wording
 from kswap.files import replace_file
 from kswap.loading import load, original_model
@@ -43,7 +43,7 @@ _RESULT = "result"
 def distill(
     conversion: Conversion | str | Path,
     teacher: nn.Module | Conversion | str | Path | None,
-    data: str | Path | UnlabelledImageSet,
+    data: Data,
     *,
     teacher_weights: str | Path | None = None,
     images: int | None = None,
@@ -55,7 +55,7 @@ def distill(
     resume: bool = True,
     keep: str = "last",
     split: str | None = None,
-    eval_data: str | Path | None = None,
+    eval_data: Data | None = None,
     eval_split: str | None = None,
     eval_limit: int = 1000,
     seed: int = 0,
@@ -119,7 +119,7 @@ def distill(
     if keep not in ("last", "best"):
         raise TrainingError(f"keep must be 'last' or 'best', not '{excerpt(keep)}'")
     made = load_recipe(recipe, lr=lr)
-    pictures = data if isinstance(data, UnlabelledImageSet) else UnlabelledImageSet(data, split)
+    pictures = picture_set(data, split)
     steps = _steps(made, images, epochs, len(pictures))
     start = _conversion_of(conversion, device, trust_source)
     run = Run.of(

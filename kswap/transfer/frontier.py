@@ -14,8 +14,9 @@ from kswap.analysis.loaded_model import LoadedModel, load_model
 from kswap.budgeting import block_library
 from kswap.codec import Between, encode
 from kswap.conversion import convert
-from kswap.data.images import ImageSet
-from kswap.data.unlabelled import TRAIN
+from kswap.data.opening import Data, image_set, picture_set
+from kswap.data.picture_set import LabelledPictures, PictureSet
+from kswap.data.splits import TRAIN
 from kswap.errors import DataError, PlanError, wording
 from kswap.inference.site_times import choice_seconds
 from kswap.planner.budget import Budget, Limit
@@ -94,10 +95,10 @@ def budgets_of(texts: Sequence[str | Budget]) -> tuple[Budget, ...]:
 
 def frontier(
     model: nn.Module | str,
-    data: str | Path,
+    data: Data,
     budgets: Sequence[str | Budget] = BUDGETS,
     *,
-    calibration: str | Path | None = None,
+    calibration: Data | None = None,
     split: str | None = None,
     images: int = IMAGES,
     limit: int | None = None,
@@ -143,15 +144,15 @@ def frontier(
     limited = any("latency" in budget.quantities for budget in asked)
     if limited and target is None:
         raise PlanError(f"a budget of latency is measured where the model will run: {wording('pass', 'add --')}target")
-    labelled = ImageSet(data, split)
-    path, part = _calibrated_on(labelled, calibration)
+    labelled = image_set(data, split)
+    pictures = _calibrated_on(labelled, calibration)
     loaded = load_model(model, device, weights=weights, num_classes=num_classes)
     if input_size is not None:
         channels, *_ = loaded.preprocessing.input_size
         height, width = input_size[-2:]
         full = (input_size[0] if len(input_size) == 3 else channels, height, width)
         loaded = loaded.prepared_by(replace(loaded.preprocessing, input_size=full))
-    samples = Calibration.of_pictures(path, loaded.preprocessing, images, part, seed)
+    samples = Calibration.of_pictures(pictures, loaded.preprocessing, images, seed=seed)
     common: dict[str, Any] = {"input_size": loaded.preprocessing.input_size, "seed": seed, "progress": progress}
     measured = evaluate_loaded(loaded, labelled, batch=batch, limit=limit, shown=progress)
     library = block_library(loaded.model, samples, rules=rules, linear=linear, scoring=scoring, **common)
@@ -180,9 +181,9 @@ def frontier(
         raise PlanError(notes[0])
     return Frontier(
         loaded.title,
-        _named(labelled.path, labelled.split),
+        _named(labelled),
         measured.images,
-        _named(path, part),
+        _named(pictures),
         samples.samples,
         scoring,
         seed,
@@ -192,18 +193,18 @@ def frontier(
     )
 
 
-def _calibrated_on(labelled: ImageSet, calibration: str | Path | None) -> tuple[Path, str | None]:
-    """The pictures that calibrate, with their split: never those that the accuracy is measured on."""
+def _calibrated_on(labelled: LabelledPictures, calibration: Data | None) -> PictureSet:
+    """The pictures that calibrate: never those that the accuracy is measured on."""
     if calibration is not None:
-        return Path(calibration), None
+        return picture_set(calibration)
     if TRAIN in labelled.splits and labelled.split != TRAIN:
-        return labelled.path, TRAIN
+        return labelled.with_split(TRAIN)
     how = wording("pass calibration=", "add --calibrate PATH")
     raise DataError(
         f"blocks are chosen and fitted by other pictures than those that the accuracy is measured on, and "
-        f"{labelled.path} has no other split {TRAIN}: {how}"
+        f"{labelled.source} has no other split {TRAIN}: {how}"
     )
 
 
-def _named(path: Path, split: str | None) -> str:
-    return f"{path}, split {split}" if split else str(path)
+def _named(pictures: PictureSet) -> str:
+    return f"{pictures.source}, split {pictures.split}" if pictures.split else pictures.source

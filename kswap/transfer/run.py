@@ -15,9 +15,10 @@ from torch import nn
 from kswap.analysis.loaded_model import LoadedModel, load_model, logits_of
 from kswap.analysis.untrained import untrained_reason
 from kswap.converted import Conversion
+from kswap.data.opening import Data
+from kswap.data.picture_set import PictureSet
 from kswap.data.prepared import PreparedPictures, fingerprint
 from kswap.data.preprocessing import Preprocessing
-from kswap.data.unlabelled import UnlabelledImageSet
 from kswap.errors import DataError, ModelError, TrainingError, first_line
 from kswap.graph.clone import full_clone
 from kswap.graph.modes import evaluating
@@ -27,7 +28,7 @@ from kswap.training.loop import order_of
 from kswap.training.optimize import optimize_for_training
 from kswap.training.state import State
 from kswap.training.work import WorkDirectory
-from kswap.transfer.examined import Examined, examined, labelled
+from kswap.transfer.examined import Examined, examined
 from kswap.transfer.recipe import Recipe
 from kswap.transfer.record import DistillationRecord
 from kswap.transfer.teacher import Classifier, Teacher, distillation_task, kept_answers
@@ -56,7 +57,7 @@ class Run:
     conversion: Conversion
     student: LoadedModel
     teacher: LoadedModel
-    images: UnlabelledImageSet
+    images: PictureSet
     examined: Examined | None
     recipe: Recipe
     steps: int
@@ -69,12 +70,12 @@ class Run:
         cls,
         conversion: Conversion,
         teacher: nn.Module | Conversion | str | Path,
-        images: UnlabelledImageSet,
+        images: PictureSet,
         recipe: Recipe,
         steps: int,
         seed: int,
         *,
-        eval_data: str | Path | None,
+        eval_data: Data | None,
         eval_split: str | None,
         eval_limit: int,
         device: str | torch.device | None,
@@ -91,13 +92,14 @@ class Run:
             raise ModelError(f"the teacher takes {own.input_size[0]} channels, and the converted model does not")
         taught = taught.prepared_by(replace(student.preprocessing, mean=own.mean, std=own.std))
         classes = _check_outputs(student, taught)
-        if recipe.label_weight and labelled(images) is None:
+        with_labels = images.labelled() if recipe.label_weight else None
+        if recipe.label_weight and with_labels is None:
             raise DataError(
                 f"the recipe learns from labels too (label_weight = {recipe.label_weight:g}), and the pictures of "
-                f"{images.path} do not lie in class folders: arrange them so, or set label_weight = 0"
+                f"{images.source} do not lie in class folders: arrange them so, or set label_weight = 0"
             )
-        if recipe.label_weight and len(labelled(images).classes) != classes:  # type: ignore[union-attr]
-            raise DataError(f"the model has {classes} classes, and {images.path} has another number of class folders")
+        if with_labels is not None and len(with_labels.classes) != classes:
+            raise DataError(f"the model has {classes} classes, and {images.source} has another number of class folders")
         found = examined(images, eval_data, eval_split, classes)
         return cls(copied, student, taught, images, found, recipe, steps, seed, eval_limit, frozen)
 
@@ -122,7 +124,7 @@ class Run:
 
     def train(self, work: WorkDirectory | None, checkpoint_seconds: float, shown: bool) -> State:
         """All steps, or those that are left; afterwards the student has the weights of the end."""
-        with_labels = labelled(self.images) if self.recipe.label_weight else None
+        with_labels = self.images.labelled() if self.recipe.label_weight else None
         prepared = PreparedPictures(with_labels or self.images, self.student.preprocessing)
         order = order_of(len(prepared), self.steps, self.recipe.batch, self.seed)
         quick = optimize_for_training(self._laid_out(), autotune=False)

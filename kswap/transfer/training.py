@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kswap.analysis.loaded_model import LoadedModel
-from kswap.data.images import ImageSet
+from kswap.data.picture_set import LabelledPictures
 from kswap.data.prepared import KeptTensors, PreparedPictures
 from kswap.graph.modes import evaluating
 from kswap.training.loop import Loop
@@ -44,7 +44,7 @@ class Pictures:
     def labels(self, numbers: Sequence[int]) -> Tensor:
         """``(N)``; zeros where the pictures have no labels."""
         images = self.prepared.images
-        if isinstance(images, ImageSet):
+        if isinstance(images, LabelledPictures):
             return torch.tensor([images.labels[number] for number in numbers])
         return torch.zeros(len(numbers), dtype=torch.long)
 
@@ -64,7 +64,7 @@ def _augmentation(prepared: PreparedPictures, recipe: Recipe) -> Callable[[Tenso
 def top1_of(loaded: LoadedModel, classifier: nn.Module, pictures: PreparedPictures, limit: int, batch: int) -> float:
     """The share of at most ``limit`` pictures, evenly over all, whose class has the greatest logit."""
     images = pictures.images
-    assert isinstance(images, ImageSet)
+    assert isinstance(images, LabelledPictures)
     count = min(limit, len(images))
     numbers = [number * len(images) // count for number in range(count)]
     correct = 0

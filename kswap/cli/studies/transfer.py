@@ -16,7 +16,7 @@ from kswap.cli.options import builder_arguments
 @click.option("--pretrained", is_flag=True, help="The published weights of MODEL.")
 @click.option("--num-classes", type=click.IntRange(min=1), help="Classes of the classifier.")
 @click.option("--model-kwarg", "model_kwargs", multiple=True, metavar="KEY=VALUE", help="For the model's builder.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FOLDER_OR_ZIP", help="The pictures.")
+@click.option("--data", required=True, metavar="DATA", help="The pictures: a folder, a zip or a name as for evaluate.")
 @click.option("--train-split", default="train", show_default=True, metavar="NAME", help="To learn from.")
 @click.option("--val-split", default="val", show_default=True, metavar="NAME", help="To measure accuracy on.")
 @click.option("--side", type=click.IntRange(min=1), default=96, show_default=True, help="Height and width in pixels.")
@@ -39,7 +39,7 @@ def transfer(
     pretrained: bool,
     num_classes: int | None,
     model_kwargs: tuple[str, ...],
-    data: Path,
+    data: str,
     train_split: str,
     val_split: str,
     side: int,
@@ -73,7 +73,7 @@ def transfer(
 
     settings = Settings(
         model=model,
-        data=str(data),
+        data=data,
         model_kwargs=builder_arguments(model_kwargs, num_classes),
         weights=None if weights is None else str(weights),
         train_split=train_split,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kswap.analysis.loaded_model import LoadedModel, logits_of
-from kswap.data.images import ImageSet
+from kswap.data.opening import image_set
+from kswap.data.picture_set import LabelledPictures
 from kswap.data.prepared import PreparedPictures
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import StudyError
@@ -46,7 +47,7 @@ class Subject:
         own = Preprocessing.of(model)
         prepared = replace(own, input_size=(own.input_size[0], settings.side, settings.side))
         train, validation = (
-            PreparedPictures(ImageSet(settings.data, split), prepared)
+            PreparedPictures(image_set(settings.data, split), prepared)
             for split in (settings.train_split, settings.validation_split)
         )
         if len(train) <= settings.held_out:
@@ -97,7 +98,7 @@ class Subject:
 
 def labels_of(pictures: PreparedPictures) -> Tensor:
     """The numbers of the classes of all ``pictures``, ``(N)``."""
-    assert isinstance(pictures.images, ImageSet)
+    assert isinstance(pictures.images, LabelledPictures)
     return torch.tensor(pictures.images.labels)
 
 

@@ -14,25 +14,26 @@ except ImportError:  # Windows has no locks on directories
 
 
 @contextlib.contextmanager
-def directory_lock(directory: Path) -> Iterator[bool | None]:
+def directory_lock(directory: Path, wait: bool = False) -> Iterator[bool | None]:
     """Hold a lock on ``directory``; it is gone with the process, however that ends.
 
-    The value is true where the lock is held, false where another process holds it, and ``None`` where the system or
-    the file system has no such locks. Raises :class:`OSError` where the directory cannot be opened.
+    The value is true where the lock is held, false where another process holds it (never with ``wait``, which waits
+    until that has ended), and ``None`` where the system or the file system has no such locks.
+    Raises :class:`OSError` where the directory cannot be opened.
     """
     if fcntl is None:
         yield None
         return
     number = os.open(directory, os.O_RDONLY)
     try:
-        yield _locked(number)
+        yield _locked(number, wait)
     finally:
         os.close(number)
 
 
-def _locked(number: int) -> bool | None:
+def _locked(number: int, wait: bool) -> bool | None:
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:
