@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kswap.planner.budget import Budget
     from kswap.report.report import Report
     from kswap.training.optimize import optimize_for_training
+    from kswap.training.train import train
     from kswap.transfer.compression import compress
     from kswap.transfer.distillation import distill
 
@@ -51,6 +52,7 @@ _HOMES = {
     "optimization_of": "kswap.inference.record",
     "optimize_for_inference": "kswap.inference.optimize",
     "optimize_for_training": "kswap.training.optimize",
+    "train": "kswap.training.train",
     "KswapError": "kswap.errors",
     "Budget": "kswap.planner.budget",
     "LayerPlan": "kswap.planner",
@@ -83,6 +85,7 @@ __all__ = [
     "optimize_for_training",
     "plan",
     "plan_layer",
+    "train",
 ]
 
 

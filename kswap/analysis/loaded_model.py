@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kswap.codec import decode
 from kswap.converted import Conversion
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import ModelError, excerpt, wording
+from kswap.files import read_json
+from kswap.saved.files import PREPROCESSING
 from kswap.sources.builders import build
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
@@ -58,8 +61,8 @@ def load_model(
             built with its published weights.
         device: Where it runs. Without it a directory or a name goes to the GPU if there is one, and a module stays
             where it is. A module that is elsewhere is copied, not moved.
-        preprocessing: How its pictures are prepared. Without it as the model states, at the input size that a
-            conversion was planned for.
+        preprocessing: How its pictures are prepared. Without it as when a directory was trained, or as the model
+            states, at the input size that a conversion was planned for.
         trust_source: Whether to run the user's own code that a saved model was built by.
         weights: A file of trained weights for a name, instead of its published ones.
         num_classes: Classes that ``weights`` were trained for, where they are not the model's own.
@@ -85,6 +88,7 @@ def load_model(
 
             loaded = load(model, device=target, trust_source=trust_source)
             module, size = loaded.model, loaded.plan.input_size
+            preprocessing = preprocessing or _trained_with(Path(model))
         else:
             kwargs = {} if num_classes is None else {"num_classes": num_classes}
             source, module = _trained(parse_source(title, kwargs), weights)
@@ -98,6 +102,14 @@ def load_model(
         target = choose_device(device, module)
     made = preprocessing or Preprocessing.of(module, size)
     return LoadedModel(_moved(module, target), title, target, made)
+
+
+def _trained_with(directory: Path) -> Preprocessing | None:
+    """How pictures were prepared when the model in ``directory`` was trained there, where that is not as it states."""
+    path = directory / PREPROCESSING
+    if not path.is_file():
+        return None
+    return decode(Preprocessing, read_json(path, ModelError, "preprocessing"), f"{path}", ModelError)
 
 
 def baseline_of(

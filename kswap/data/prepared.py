@@ -51,9 +51,10 @@ class PreparedPictures:
     def __init__(self, images: PictureSet, preprocessing: Preprocessing, most_bytes: int = MOST_BYTES) -> None:
         self.images = images
         self.preprocessing = preprocessing
-        self._kept = KeptTensors(self._made, most_bytes)
+        self._kept = KeptTensors(self.made, most_bytes)
 
-    def _made(self, number: int) -> Tensor:
+    def made(self, number: int) -> Tensor:
+        """One picture, made again and not kept: uint8, ``(channels, height, width)``. Raises :class:`DataError`."""
         try:
             return self.preprocessing.pixels(self.images.picture(number))
         except DataError as error:

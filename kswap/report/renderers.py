@@ -135,6 +135,15 @@ VALUES: dict[str, Renderers] = {
             "md": "kswap.transfer.record_rendering:render_markdown",
         },
     ),
+    "training": Renderers(
+        "kswap.training.record:Training",
+        {
+            RICH: "kswap.training.record_rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.training.record_rendering:render_markdown",
+            "csv": "kswap.training.record_rendering:render_csv",
+        },
+    ),
     "frontier": Renderers(
         "kswap.transfer.frontier:Frontier",
         {

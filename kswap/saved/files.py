@@ -15,7 +15,10 @@ FILES = (WEIGHTS, PLAN, *saved_files("report"))
 OPTIMIZED = "optimized.json"
 # What kswap.transfer adds: what was done and measured, and the weights that were the most accurate on the way.
 DISTILLATION, COMPRESSION, BEST_WEIGHTS = "distillation.json", "compression.json", "best.safetensors"
-_ADDED = (OPTIMIZED, DISTILLATION, COMPRESSION, BEST_WEIGHTS)
+# What kswap.training adds: the record, the learning curve, the weights of the end where others were kept, and how
+# pictures were prepared.
+TRAINING, CURVE, LAST_WEIGHTS, PREPROCESSING = "training.json", "training.png", "last.safetensors", "preprocessing.json"
+_ADDED = (OPTIMIZED, DISTILLATION, COMPRESSION, BEST_WEIGHTS, TRAINING, CURVE, LAST_WEIGHTS, PREPROCESSING)
 
 # What a killed process leaves of a file that it was writing, also of kswap 0.1.0.
 _PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, (*FILES, *_ADDED)))})\.\w+(\.part)?")

@@ -18,8 +18,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from kswap.errors import TrainingError, wording
 from kswap.graph.random_state import preserved_random_state
 from kswap.progress import ProgressBar
+from kswap.training.processes import Processes
 from kswap.training.state import Measured, Quality, State
+from kswap.training.update import Update
 from kswap.training.work import WorkDirectory
+
+# Losses that are read from a GPU at once.
+_UNREAD = 32
 
 
 def order_of(count: int, steps: int, batch: int, seed: int) -> Tensor:
@@ -58,26 +63,24 @@ class Loop:
 
     Args:
         task: Called with inputs and labels, as a task of :mod:`timm.task`; returns a table with the ``"loss"``.
-        model: The model that is trained, in the task.
-        optimizer: Of the weights in the task.
-        schedule: Sets the learning rate after a number of steps.
+        update: What a loss does to the weights of the model in the task.
         batches: Inputs and labels of a step. It is called with the generators of the step.
         steps: How many steps there are.
-        batch: Images per step.
+        batch: Images per step, of all processes together.
         seed: Where all random numbers of a step come from, together with its number.
         frozen: Whether batch norms keep their statistics.
         evaluations: How often ``measure`` is asked, evenly over the steps; the last step is one.
-        measure: How good the weights are.
+        measure: How good the weights are that are kept.
         score: What makes some weights the best: the greatest score. ``None`` for weights that cannot be.
+        measures_first: Whether the weights are measured before the first step too.
         unsaved: Parts of the task whose weights never change, such as ``"teacher."``; a checkpoint is without them.
-        work: Where the checkpoint is.
+        work: Where the checkpoint is; of several processes only the first has one.
         checkpoint_seconds: How often it is written, beside after each measurement.
+        processes: Those that train together.
     """
 
     task: nn.Module
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: Callable[[int], object]
+    update: Update
     batches: Callable[[int], tuple[Tensor, Tensor]]
     steps: int
     batch: int
@@ -86,10 +89,15 @@ class Loop:
     evaluations: int
     measure: Callable[[], Quality]
     score: Callable[[Quality], float | None] = lambda quality: quality.top1
+    measures_first: bool = True
     unsaved: tuple[str, ...] = ()
     work: WorkDirectory | None = None
     checkpoint_seconds: float = 20.0
+    processes: Processes = field(default_factory=Processes)
     state: State = field(default_factory=State)
+
+    def __post_init__(self) -> None:
+        self._unread: list[Tensor] = []
 
     def run(self, bar: ProgressBar) -> State:
         """Do what is left of the run. Raises :class:`TrainingError` where the loss is no finite number."""
@@ -97,71 +105,82 @@ class Loop:
         start = saved = time.perf_counter()
         begun = self.state.seconds
         bar.advance(self.state.step)
-        if not self.state.measured:
-            self._note(None)
+        if not self.state.measured and self.measures_first:
+            self._note()
         while self.state.step < self.steps:
-            loss = self._step()
-            bar.advance(note=self._status(loss))
+            self._step()
             now = time.perf_counter()
             self.state.seconds = begun + now - start
             due = is_point(self.state.step, self.steps, self.evaluations)
+            writes = self.work is not None and (due or now - saved >= self.checkpoint_seconds)
+            if due or writes or len(self._unread) == _UNREAD or self._unread[-1].device.type == "cpu":
+                self._read_losses()
+            bar.advance(note=self._status())
             if due:
-                self._note(sum(self.state.losses) / len(self.state.losses))
-                self.state.losses = []
-            if self.work is not None and (due or now - saved >= self.checkpoint_seconds):
+                self._note()
+            if self.work is not None and writes:
                 self._save(self.work)
                 saved = time.perf_counter()
         return self.state
 
-    def _step(self) -> float:
+    def _step(self) -> None:
         state = self.state
-        set_modes_(self.model, self.frozen)
+        set_modes_(self.update.model, self.frozen)
         with preserved_random_state(hash((self.seed, state.step)) % 2**63):
             inputs, labels = self.batches(state.step)
-            loss: Tensor = self.task(inputs, labels)["loss"]
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-        value = loss.item()
-        if not math.isfinite(value):
+            with self.update.autocast():
+                loss: Tensor = self.task(inputs, labels)["loss"]
+            self.update(loss)
+        state.step += 1
+        self._unread.append(loss.detach())
+        self.update.end_step(state.step)
+
+    def _read_losses(self) -> None:
+        """Wait for the losses of the steps since the last time: a GPU works ahead of what is read."""
+        found = torch.stack(self._unread).tolist()
+        self._unread = []
+        self.state.losses += found
+        if not all(map(math.isfinite, found)):
             lower = wording("lr=", "--lr")
             raise TrainingError(
-                f"the loss is no finite number after {state.step * self.batch:,} images: the learning rate "
-                f"{self.lr:g} is too high, or the weights were damaged before; try a lower one ({lower})"
+                f"the loss is no finite number after {(self.state.step - 1) * self.batch:,} images: the learning rate "
+                f"{self.update.lr:g} is too high, or the weights were damaged before; try a lower one ({lower})"
             )
-        state.step += 1
-        state.losses.append(value)
-        self.schedule(state.step)
-        return value
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next step."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def _note(self, loss: float | None) -> None:
+    def _note(self) -> None:
         state, start = self.state, time.perf_counter()
         quality = self.measure()
         state.measuring_seconds += time.perf_counter() - start
-        state.measured.append(Measured(state.step * self.batch, loss, quality.top1, quality.loss, self.lr))
+        loss = self._mean_loss() if state.losses else None
+        state.losses = []
+        state.measured.append(Measured(state.step * self.batch, loss, quality.top1, quality.loss, self.update.lr))
         score = self.score(quality)
         if score is not None and state.step and (state.best_score is None or score > state.best_score):
-            state.best_score = score
-            state.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+            state.best_score, state.best_images = score, state.step * self.batch
+            kept = self.update.kept.state_dict()
+            state.best = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
 
-    def _status(self, loss: float) -> str:
-        top1 = self.state.measured[-1].top1
-        return f"loss {loss:.3f}" + (f", {top1:.1%}" if top1 is not None else "")
+    def _mean_loss(self) -> float:
+        mean = sum(self.state.losses) / len(self.state.losses)
+        if self.processes.count == 1:
+            return mean
+        device = next(self.update.model.parameters()).device
+        return float(self.processes.sum_of(torch.tensor(mean, device=device))) / self.processes.count
+
+    def _status(self) -> str:
+        state = self.state
+        known = [f"loss {state.losses[-1]:.3f}"] if state.losses else []
+        top1 = state.measured[-1].top1 if state.measured else None
+        return ", ".join([*known, *([] if top1 is None else [f"{top1:.1%}"])])
 
     def _save(self, work: WorkDirectory) -> None:
         own = {name: tensor for name, tensor in self.task.state_dict().items() if not name.startswith(self.unsaved)}
-        work.save({"task": own, "optimizer": self.optimizer.state_dict(), "state": self.state.to_plain()})
+        work.save({"task": own, "state": self.state.to_plain(), **self.update.state_dict()})
 
     def _restore(self) -> None:
-        found = self.work.load() if self.work is not None else None
+        found = self.processes.from_first(self.work.load() if self.work is not None else None)
         if found is None:
             return
         self.task.load_state_dict(found["task"], strict=False)
-        self.optimizer.load_state_dict(found["optimizer"])
         self.state = State.of_plain(found["state"])
-        self.schedule(self.state.step)
+        self.update.load_state_dict(found, self.state.step)

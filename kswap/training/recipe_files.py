@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from kswap.codec import decode
+from kswap.codec import decode, encode
 from kswap.errors import TrainingError, excerpt, nearest
 from kswap.files import read_text
 
@@ -45,7 +45,8 @@ class RecipeFiles(Generic[Recipe]):
 
     def _table_of(self, spec: str | Path | Mapping[str, Any] | Recipe) -> tuple[Mapping[str, Any], str]:
         if isinstance(spec, self.kind):
-            return vars(spec), "the recipe"
+            table: Mapping[str, Any] = encode(spec)
+            return table, "the recipe"
         if isinstance(spec, Mapping):
             return spec, "the recipe"
         if not isinstance(spec, str | Path):

@@ -28,7 +28,7 @@ class Measured:
         loss: The mean loss in training since the measurement before; ``None`` before the first step.
         top1: Top-1 accuracy, from 0 to 1; ``None`` where there are no labels.
         eval_loss: The mean loss on the pictures that accuracy is measured on.
-        lr: The learning rate of the step before.
+        lr: The learning rate of the step that follows.
     """
 
     images: int
@@ -42,8 +42,8 @@ class Measured:
 class State:
     """How far a run is, beside the weights.
 
-    ``best`` are the weights with the greatest score so far, on the CPU. ``seconds`` are those of all steps and
-    measurements, ``measuring_seconds`` those of the measurements alone.
+    ``best`` are the weights with the greatest score so far, on the CPU, after ``best_images`` images. ``seconds`` are
+    those of all steps and measurements, ``measuring_seconds`` those of the measurements alone.
     """
 
     step: int = 0
@@ -51,6 +51,7 @@ class State:
     measured: list[Measured] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
     best_score: float | None = None
+    best_images: int = 0
     seconds: float = 0.0
     measuring_seconds: float = 0.0
 

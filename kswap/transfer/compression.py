@@ -32,12 +32,12 @@ from kswap.projection.calibration import IMAGES, Calibration
 from kswap.saved.directory import check_writable
 from kswap.saved.files import PLAN
 from kswap.sources.inputs import input_size_of
+from kswap.training.weights import hash_of
 from kswap.training.work import WorkDirectory
 from kswap.transfer.compression_record import Compression, CompressionRecord, Stage
 from kswap.transfer.distillation import distill
 from kswap.transfer.recipe import Recipe, load_recipe
 from kswap.transfer.record import DistillationRecord, read_record
-from kswap.transfer.run import hash_of
 
 # The end of the name of the directory that holds the stages, beside the result.
 WORK_SUFFIX = ".compressing"

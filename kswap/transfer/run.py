@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -12,21 +11,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from kswap.analysis.loaded_model import LoadedModel, load_model, logits_of
+from kswap.analysis.loaded_model import LoadedModel, load_model
 from kswap.analysis.untrained import untrained_reason
 from kswap.converted import Conversion
 from kswap.data.opening import Data
 from kswap.data.picture_set import PictureSet
 from kswap.data.prepared import PreparedPictures, fingerprint
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import DataError, ModelError, TrainingError, first_line
+from kswap.errors import DataError, ModelError, TrainingError
 from kswap.graph.clone import full_clone
 from kswap.graph.modes import evaluating
 from kswap.graph.random_state import preserved_random_state
 from kswap.progress import progress_bar
+from kswap.training.classifier import output_of
 from kswap.training.loop import order_of
 from kswap.training.optimize import optimize_for_training
 from kswap.training.state import State
+from kswap.training.weights import hash_of
 from kswap.training.work import WorkDirectory
 from kswap.transfer.examined import Examined, examined
 from kswap.transfer.recipe import Recipe
@@ -204,30 +205,10 @@ def _check_outputs(student: LoadedModel, teacher: LoadedModel) -> int:
         ModelError: One of them does not take the pictures, or is not a classifier.
         TrainingError: They have different classes.
     """
-    counts = []
-    for loaded in (student, teacher):
-        blank = torch.zeros(1, *student.preprocessing.input_size)
-        with evaluating(loaded.model), torch.inference_mode():
-            try:
-                given = loaded.model(loaded.inputs(blank))
-            except Exception as error:  # whatever a stranger's forward pass raises
-                raise ModelError(
-                    f"{loaded.title} cannot be run on pictures of {tuple(blank.shape[1:])}: {first_line(error)}"
-                ) from error
-            counts.append(logits_of(given).shape[1])
+    counts = [output_of(loaded).shape[1] for loaded in (student, teacher)]
     if counts[0] != counts[1]:
         raise TrainingError(
             f"the teacher {teacher.title} has {counts[1]} classes and {student.title} has {counts[0]}: "
             f"pass the model that it was converted from"
         )
     return counts[0]
-
-
-@torch.inference_mode()
-def hash_of(model: nn.Module) -> str:
-    """SHA-256 over names and values of a model's state."""
-    made = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        made.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        made.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return made.hexdigest()

@@ -18,23 +18,20 @@ from kswap.errors import TrainingError, first_line
 from kswap.files import replace_file
 from kswap.graph.modes import evaluating
 from kswap.progress import progress_bar
+from kswap.training import classifier as training
 from kswap.transfer.recipe import Recipe
 
 # Answers that take more are computed again in each step.
 _MOST_BYTES = 2**30
 
 
-class Classifier(nn.Module):
-    """A model as a task of timm calls it: it returns logits, and states how its inputs are normalised."""
+class Classifier(training.Classifier):
+    """A classifier that states how its inputs are normalised, and whose features can be asked for."""
 
     def __init__(self, model: nn.Module, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.pretrained_cfg = {"mean": preprocessing.mean, "std": preprocessing.std}
         self.num_features = getattr(model, "head_hidden_size", None) or getattr(model, "num_features", None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return logits_of(self.model(x))
 
     def forward_features(self, x: Tensor) -> Any:
         return _part(self.model, "forward_features")(x)

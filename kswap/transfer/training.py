@@ -15,6 +15,7 @@ from kswap.training.loop import Loop
 from kswap.training.optimizer import optimizer_of
 from kswap.training.schedules import cosine
 from kswap.training.state import Quality
+from kswap.training.update import Update
 from kswap.training.work import WorkDirectory
 from kswap.transfer.recipe import Recipe
 from kswap.transfer.teacher import Teacher
@@ -109,11 +110,10 @@ def distillation_loop(
     # A task on features trains a projection beside the student.
     trained = getattr(task, "trainable_module", student)
     optimizer = optimizer_of(trained, recipe.optimizer, recipe.lr, recipe.weight_decay)
+    schedule = cosine(optimizer, recipe.lr, recipe.warmup, len(order), recipe.schedule == "constant")
     return Loop(
         task,
-        student,
-        optimizer,
-        cosine(optimizer, recipe.lr, recipe.warmup, len(order), recipe.schedule == "constant"),
+        Update(student, optimizer, schedule),
         batches,
         len(order),
         recipe.batch,
