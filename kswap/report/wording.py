@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from kswap.report.report import Report, SiteRow
 
@@ -75,10 +76,24 @@ def report_settings(report: Report, times: str = "x") -> dict[str, str]:
     }
 
 
+def is_linear(row: SiteRow) -> bool:
+    """Whether the layer at a site is a linear layer (one of ``torch.nn.Linear`` or GPT-2's ``Conv1D``)."""
+    return "Linear" in row.type or row.type == "Conv1D"
+
+
+def site_words(rows: Iterable[SiteRow], both: str = " and ") -> tuple[str, str]:
+    """What the layers at these sites are, in the singular and in the plural, joined by ``both``."""
+    linear = {is_linear(row) for row in rows} or {False}
+    words = [word for kind, word in ((False, "pointwise convolution"), (True, "linear layer")) if kind in linear]
+    return both.join(words), both.join(f"{word}s" for word in words)
+
+
 def tally(report: Report) -> str:
-    """``50 of 64 pointwise convolutions replaced, 14 kept``."""
-    sites = plural(len(report.sites), "pointwise convolution")
-    return f"{len(report.replaced)} of {sites} replaced, {len(report.kept)} kept"
+    """``50 of 64 pointwise convolutions replaced, 14 kept``; ``linear layers`` where the sites are such."""
+    one, many = site_words(report.sites)
+    count = len(report.sites)
+    sites = one if count == 1 else many
+    return f"{len(report.replaced)} of {count:,} {sites} replaced, {len(report.kept)} kept"
 
 
 def drop_in_text(report: Report) -> str:

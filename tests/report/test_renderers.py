@@ -13,10 +13,10 @@ from rich.console import Console
 
 from kswap.errors import ReportError
 from kswap.report.diff import diff_reports
+from kswap.report.html.report_page import render_html
 from kswap.report.renderers import VALUES, formats_of, render, resolve, saved_files, text_of
 from kswap.report.report import Report
 from kswap.report.report_csv import render_csv
-from kswap.report.report_html import render_html
 from kswap.report.report_markdown import render_markdown
 from kswap.report.wording import compact, percent
 
@@ -123,7 +123,7 @@ def test_the_fixture_is_the_published_network(sample_report: Report) -> None:
 
 def test_reports_need_no_torch() -> None:
     modules = ", ".join(
-        f"kswap.report.{name}" for name in ("renderers", "report_html", "diff_html", "layer", "condition")
+        f"kswap.report.{name}" for name in ("renderers", "html.report_page", "html.diff_page", "layer", "condition")
     )
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

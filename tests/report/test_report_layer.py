@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from kswap.planner import BLOCK_KINDS, BlockSettings, interleave_order, plan_block, plan_layer
+from kswap.report.channel_paths import paths_of, span
 from kswap.report.glyphs import Glyphs
 from kswap.report.kinds import EXPLANATIONS
-from kswap.report.kinds.grouped import paths_of, span
 from kswap.report.layer import render_layer
 
 ASCII = Glyphs(ascii_only=True)

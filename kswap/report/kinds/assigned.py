@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 from kswap.planner.kinds.assigned import AssignedPlan, plan_assigned
 from kswap.planner.kinds.kind import BlockSettings
+from kswap.report.channel_paths import ChannelPath, drawing
 from kswap.report.glyphs import Glyphs
 from kswap.report.kinds.explanation import ExplanationStep, KindExplanation
-from kswap.report.kinds.grouped import ChannelPath, drawing, layout_lines
+from kswap.report.kinds.grouped import layout_lines
+from kswap.report.panels import groups_panel
 from kswap.report.wording import plural
-
-# The block that the drawing in HTML shows: for each of 4 groups the inputs that it reads and the outputs that it makes.
-EXAMPLE_GROUPS = (
-    ((0, 5, 10, 14), (1, 6, 8, 15)),
-    ((1, 4, 9, 13), (0, 4, 11, 13)),
-    ((2, 7, 8, 15), (2, 7, 10, 14)),
-    ((3, 6, 11, 12), (3, 5, 9, 12)),
-)
 
 
 def _settings(plan: AssignedPlan) -> tuple[str, ...]:
@@ -29,8 +23,9 @@ def steps_of(plan: AssignedPlan, glyphs: Glyphs) -> list[ExplanationStep]:
     if plan.k is None:
         return []
     groups = plan.groups()
+    reads = [tuple(sorted(reads)) for reads, _ in groups]
     path = ChannelPath(
-        "group", tuple(tuple(sorted(reads)) for reads, _ in groups), tuple(tuple(sorted(makes)) for _, makes in groups)
+        "group", tuple(reads), tuple(tuple(sorted(makes)) for _, makes in groups), tuple(_read_before(reads))
     )
     numbers = (
         f"{plan.k.short()}   {plan.in_channels}{glyphs.arrow}{plan.out_channels}   {plan.k.group_width} inputs "
@@ -38,7 +33,15 @@ def steps_of(plan: AssignedPlan, glyphs: Glyphs) -> list[ExplanationStep]:
     )
     drawn = drawing([path], "reads inputs", "makes outputs", glyphs)
     lines = (*layout_lines(plan.k, plan.is_assigned), _assigned(plan))
-    return [ExplanationStep("K, grouped pointwise convolution", numbers, lines, tuple(drawn))]
+    return [ExplanationStep("K, grouped pointwise convolution", numbers, lines, tuple(drawn), groups_panel([path]))]
+
+
+def _read_before(groups: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    """The places of each group whose channels a group before it reads."""
+    seen: set[int] = set()
+    for channels in groups:
+        yield tuple(place for place, channel in enumerate(channels) if channel in seen)
+        seen.update(channels)
 
 
 def _assigned(plan: AssignedPlan) -> str:
@@ -58,20 +61,17 @@ def _hint(plan: AssignedPlan) -> str:
     return f"A Ch of {found} or less would replace it." if found else "No smaller Ch would replace it."
 
 
-def _section_values() -> dict[str, Any]:
-    return {"groups": EXAMPLE_GROUPS}
-
-
 EXPLANATION = KindExplanation(
     name="assigned",
-    glossary=(
-        "The plan assigned 12x96 reads: a grouped convolution of 12 groups with 96 filters each, whose groups read and "
-        "make the channels that a fit assigned to them."
+    legend=(
+        (
+            "assigned 12x96",
+            "a grouped convolution of 12 groups with 96 filters each, whose groups read and make the channels that a "
+            "fit assigned to them",
+        ),
     ),
     settings=_settings,
     steps=steps_of,
     closing=_closing,
     hint=_hint,
-    section="kinds/assigned.html.jinja",
-    section_values=_section_values,
 )

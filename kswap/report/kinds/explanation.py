@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from kswap.report.glyphs import Glyphs
+from kswap.report.panels import Panel
 
 
 @dataclass(frozen=True)
 class ExplanationStep:
-    """One step of what a block does: a title, its numbers, sentences, and the lines of a drawing."""
+    """One step of what a block does: a title, its numbers, sentences, and a drawing as lines and as a panel."""
 
     title: str
     numbers: str
     sentences: tuple[str, ...]
     drawing: tuple[str, ...] = ()
+    panel: Panel | None = None
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,22 @@ class KindExplanation:
 
     Args:
         name: The kind, as plans name it.
-        glossary: One sentence that says how to read the short form of a plan.
+        legend: How to read the short form of a plan: the parts of an example, each with its meaning.
         settings: From a plan, what it was made from, in words.
         steps: From the plan of a block, what the block does, in order.
         closing: From the plan of a block, the last sentence of its explanation.
         hint: From the plan of a kept layer, which setting would replace it.
-        section: The template of the section that explains the kind in HTML, under ``templates``.
-        section_values: The values that the template takes, beside the ``example`` (a replaced site or ``None``).
     """
 
     name: str
-    glossary: str
+    legend: tuple[tuple[str, str], ...]
     settings: Callable[[Any], tuple[str, ...]]
     steps: Callable[[Any, Glyphs], list[ExplanationStep]]
     closing: Callable[[Any], str]
     hint: Callable[[Any], str]
-    section: str
-    section_values: Callable[[], dict[str, Any]]
+
+    @property
+    def glossary(self) -> str:
+        """The legend as one sentence."""
+        codes, meanings = zip(*self.legend, strict=True)
+        return f"The plan {' '.join(codes)} reads: {', '.join(meanings)}."

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kswap.planner.kinds.low_rank import LowRankPlan
 from kswap.report.glyphs import Glyphs
 from kswap.report.kinds.explanation import ExplanationStep, KindExplanation
+from kswap.report.panels import dense_panel
 from kswap.report.wording import plural
-
-EXAMPLE_CHANNELS, EXAMPLE_RANK = 16, 4  # the block that the drawing in HTML shows
 
 
 def _settings(plan: LowRankPlan) -> tuple[str, ...]:
@@ -23,7 +20,7 @@ def _step(title: str, inputs: int, outputs: int, sentence: str, glyphs: Glyphs) 
     )
     line = "-->" if glyphs.ascii_only else "──▶"
     drawing = (f"reads all {inputs:,}  {line}  makes {outputs:,}",)
-    return ExplanationStep(title, numbers, (sentence,), drawing)
+    return ExplanationStep(title, numbers, (sentence,), drawing, dense_panel(inputs, outputs, "one group"))
 
 
 def steps_of(plan: LowRankPlan, glyphs: Glyphs) -> list[ExplanationStep]:
@@ -48,17 +45,11 @@ def _hint(plan: LowRankPlan) -> str:
     return f"A rank of {largest:,} or less saves weights." if largest else "No rank saves weights."
 
 
-def _section_values() -> dict[str, Any]:
-    return {"channels": EXAMPLE_CHANNELS, "rank": EXAMPLE_RANK}
-
-
 EXPLANATION = KindExplanation(
     name="low-rank",
-    glossary="The plan rank 24 reads: a pointwise convolution to 24 channels, and one from them to all outputs.",
+    legend=(("rank 24", "a pointwise convolution to 24 channels, and one from them to all outputs"),),
     settings=_settings,
     steps=steps_of,
     closing=_closing,
     hint=_hint,
-    section="kinds/low_rank.html.jinja",
-    section_values=_section_values,
 )

@@ -12,18 +12,20 @@ from kswap.report.diff_wording import (
     summary,
     total_rows,
 )
-from kswap.report.html import page
+from kswap.report.html.page import page
+from kswap.report.html.sites import anchors_of
 from kswap.report.kinds import glossary_of
 
 
 def render_html(diff: ReportDiff) -> str:
     """The comparison as one HTML page in the style of the report."""
     return page(
-        "diff.html.jinja",
+        "diff.html.j2",
         diff=diff,
         models=list(dict.fromkeys((diff.before.model, diff.after.model))),
         summary=summary(diff),
         plan_texts=plan_texts,
+        anchors=anchors_of(change.name for change in diff.changed),
         totals=total_rows(diff),
         accuracy_heads=ACCURACY_HEADS,
         accuracies=accuracy_cells(diff),

@@ -1,0 +1,32 @@
+"""What a page can measure sites by: parameters, MACs, and whatever else the report knows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kswap.report.report import Change, Report
+
+WORDS = {"params": "parameters", "macs": "MACs"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of every site, before and after, and of what is not at a site."""
+
+    key: str
+    word: str
+    sites: tuple[tuple[int, int], ...]
+    rest: tuple[int, int]
+    total: Change
+
+
+def measures_of(report: Report) -> tuple[Measure, ...]:
+    """The measures that the report has, the one that it is about first."""
+    return tuple(_measure(report, key, word) for key, word in WORDS.items())
+
+
+def _measure(report: Report, key: str, word: str) -> Measure:
+    sites = tuple((getattr(row, f"{key}_before"), getattr(row, f"{key}_after")) for row in report.sites)
+    total = report.totals[key]
+    before, after = (sum(counts[side] for counts in sites) for side in (0, 1))
+    return Measure(key, word, sites, (max(total.before - before, 0), max(total.after - after, 0)), total)
