@@ -26,6 +26,7 @@ _COMMANDS = {
     "evaluate": ("kswap.cli.evaluate", "evaluate"),
     "compress": ("kswap.cli.compress", "compress"),
     "distill": ("kswap.cli.distill", "distill"),
+    "train": ("kswap.cli.train", "train"),
     "frontier": ("kswap.cli.frontier", "frontier"),
     "cam": ("kswap.cli.cam", "cam"),
     "optimize": ("kswap.cli.optimize", "optimize"),

@@ -61,6 +61,11 @@ class Processes:
             distributed.barrier()
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and prints, by the variables that torchrun sets."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def joined_processes() -> Iterator[Processes]:
     """The processes that train together, connected inside: NCCL where there are GPUs, gloo otherwise.

@@ -89,6 +89,11 @@ def splits_of(
     return Splits(train, validation, test)
 
 
+def classes_of(data: Data, split: str | None = None, data_dir: str | Path | None = None) -> tuple[str, ...]:
+    """The names of the classes of the pictures. Raises :class:`kswap.errors.DataError` where they have no labels."""
+    return _parts_of(data, split, data_dir)[0].classes
+
+
 def _parts_of(data: Data, split: str | None, data_dir: str | Path | None) -> list[LabelledPictures]:
     """The data, part by part, with labels; several zips may hold several splits together."""
     several = (data,) if isinstance(data, str | Path | PictureSet) else data
