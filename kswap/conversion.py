@@ -25,6 +25,9 @@ from kswap.planner.sites import LAYER_KINDS
 from kswap.planning import PlanSettings, RuleSpec, edits_of, plan_of, run_of
 from kswap.projection.calibration import IMAGES, CalibrationData, calibration_of, check_calibration
 from kswap.projection.project import project_
+from kswap.recording import provenance_of, rules_origin, weights_text
+from kswap.report.calls import recorded
+from kswap.report.provenance import RulesOrigin, WeightsStep
 from kswap.report.report import report_of
 from kswap.sources.check import check_model, check_trained
 from kswap.sources.device import choose_device
@@ -118,6 +121,7 @@ def _plan(
     return plan_of(base, source.title, settings, call, done.run, edits, done.narrowings, done.before)
 
 
+@recorded("kswap.convert")
 @torch.inference_mode(False)
 def convert(
     model: nn.Module | str,
@@ -184,6 +188,7 @@ def convert(
     (4020358, 623226)
     """
     check_model(model)
+    replayed = plan
     asked = None if budget is None else Budget.of(budget)
     initialiser = initialiser_of(init or ("fresh" if asked is None else "project"))
     if asked is not None:
@@ -229,7 +234,11 @@ def convert(
     check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)
-    report = report_of(made, type(converted) is type(original), (*run.notes, *source.notes), record)
+    step = samples.step(seed) if trained is not None and samples is not None else WeightsStep(initialiser.name, seed)
+    origin = rules_origin(settings.rules, made.rules) if replayed is None else RulesOrigin(made.rules)
+    provenance = provenance_of(source, origin, base_hash, seed, weights_text(model, source, pretrained), (step,))
+    notes = (*run.notes, *source.notes)
+    report = report_of(made, type(converted) is type(original), notes, record, provenance)
     return Conversion(converted, made, report, source, base_hash, call=call.to("meta"))
 
 

@@ -73,7 +73,7 @@ class PlanSettings:
         if rank is not None and "low-rank" not in kinds:
             raise PlanError("rank is for the kind low-rank: ask for that kind as well, or leave the rank out")
         if linear and "linear" not in loaded.kinds:
-            loaded = replace(loaded, kinds=(*loaded.kinds, "linear"))
+            loaded = replace(loaded, kinds=(*loaded.kinds, "linear"), text="")
         return cls(block, loaded, placement, ch_fraction)
 
     def block_of(self, site: Site) -> BlockSettings:

@@ -27,7 +27,7 @@ FLOORS = (
     {"sources"},
     {"runtimes"},
     {"saved", "data", "model_table"},
-    {"planning"},
+    {"planning", "recording"},
     {"narrowing", "surgery", "projection"},
     {"budgets"},
     {"converted"},

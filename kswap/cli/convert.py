@@ -20,9 +20,11 @@ from kswap.cli.options import (
     status,
     weights_option,
 )
-from kswap.report.condition import Condition, values_of
+from kswap.report.condition import Condition
 
 if TYPE_CHECKING:
+    from kswap.planner.plan import Plan
+    from kswap.report.provenance import Provenance
     from kswap.report.report import Report
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -55,21 +57,25 @@ def _condition(text: str | None) -> Condition | None:
     return None if text is None else Condition.parse(text).check()
 
 
-def _failure(condition: Condition | None, report: Report) -> str | None:
-    """What is said when the condition holds, with the values that made it so; ``None`` when it does not."""
-    plain = report.to_json()
-    if condition is None or not condition.holds(plain):
-        return None
-    values = values_of(plain)
-    return f"Failed: {condition.text} ({', '.join(f'{path} is {values[path]}' for path in condition.paths)})"
-
-
 def _show(report: Report, format_: str, failure: str | None) -> None:
     """Print the report; exit with status 1 when a condition that was asked for is not met."""
     show(report, format_)
     if failure:
         click.echo(failure, err=True)
         raise click.exceptions.Exit(1)
+
+
+def _planned(plan: Plan, options: dict[str, Any], arguments: dict[str, Any]) -> Provenance:
+    """Where the report of a plan comes from, for which nothing is built."""
+    from kswap.recording import provenance_of_plan, rules_origin
+    from kswap.report.provenance import RulesOrigin
+    from kswap.rules import load_rules
+
+    if options.get("plan_file"):
+        origin = RulesOrigin(plan.rules)
+    else:
+        origin = rules_origin(load_rules(options["rules"], scheme=options["scheme"]), plan.rules)
+    return provenance_of_plan(options["model"], arguments, origin)
 
 
 def _check_images(ctx: click.Context) -> None:
@@ -158,12 +164,13 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
             replay = plan_within(budget, options, _library_arguments(options, size, common["example_input"]), arguments)
             common |= {"init": "project"}
         if options["dry_run"]:
-            report = report_of(replay or kswap.plan(**common))
+            planned = replay or kswap.plan(**common)
+            report = report_of(planned, provenance=_planned(planned, options, arguments))
         else:
             fitting = {"calibration": options["calibrate"]} | ({"images": images} if images else {})
             conversion = kswap.convert(**common, **trained, **fitting, plan=replay, device=device, seed=options["seed"])
             report = conversion.report
-    failure = _failure(condition, report)
+    failure = condition.failure(report.to_json()) if condition else None
     if conversion and options["out"] and not failure:
         with status(f"saving {options['out']}"):
             conversion.save(options["out"], force=options["force"])
@@ -211,8 +218,8 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
             made = kswap.plan(options["model"], **asked, input_size=size, example_input=example, **arguments)
         else:
             made = plan_within(budget, options, _library_arguments(options, size, example), arguments)
-        report = report_of(made)
-    failure = _failure(condition, report)
+        report = report_of(made, provenance=_planned(made, options, arguments))
+    failure = condition.failure(report.to_json()) if condition else None
     if options["save"] and not failure:
         made.save(options["save"])
     _show(report, options["format_"], failure)

@@ -94,6 +94,7 @@ def create(name: str | None, **options: Any) -> None:
         return
     variant = _variant(name, options)
     with status(f"building {name}"):
+        from kswap.recording import provenance_of_plan, rules_origin
         from kswap.report.report import report_of
         from kswap.saved.directory import check_writable
         from kswap.sources.device import choose_device
@@ -106,7 +107,9 @@ def create(name: str | None, **options: Any) -> None:
     if conversion:
         _save_and_show(conversion, options["out"], options["force"], options["format_"])
     elif plan:
-        show(report_of(plan), options["format_"])
+        source, more = variant.recipe.source, {"num_classes": variant.num_classes, **variant.recipe.arguments}
+        provenance = provenance_of_plan(source, more, rules_origin(variant.rules, plan.rules))
+        show(report_of(plan, provenance=provenance), options["format_"])
         click.echo("dry run: nothing was built or written", err=True)
 
 

@@ -12,7 +12,11 @@ import click
 from kswap.cli.ending import PIPE_CLOSED, end_tidily_on_termination, status_of
 from kswap.cli.examples import epilog_of
 from kswap.errors import KswapError, called_from_command_line, excerpt, message_line, nearest
+from kswap.report.calls import called_as, command_text
 from kswap.version import __version__
+
+# Where a context keeps the command line as it was typed.
+_TYPED = "kswap.typed"
 
 _COMMANDS = {
     "convert": ("kswap.cli.convert", "convert"),
@@ -80,19 +84,22 @@ class Commands(click.Group):
             return run()
         sys.exit(status_of(run))
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **kwargs: Any) -> click.Context:
+        typed = tuple(args)  # parsing empties the list
         try:
-            return super().make_context(*args, **kwargs)
+            made = super().make_context(info_name, args, *more, **kwargs)
         except BrokenPipeError as error:
             raise click.exceptions.Exit(PIPE_CLOSED) from error  # click itself would exit with 1
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
             raise _one_line(error) from error
+        made.meta[_TYPED] = command_text(typed)
+        return made
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with called_from_command_line():
+            with called_from_command_line(), called_as(ctx.meta[_TYPED]):
                 return super().invoke(ctx)
         except BrokenPipeError as error:
             raise click.exceptions.Exit(PIPE_CLOSED) from error

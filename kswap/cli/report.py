@@ -24,12 +24,25 @@ def report(directory: str, format_: str) -> None:
 @click.argument("before", metavar="DIR")
 @click.argument("after", metavar="DIR")
 @format_option("diff")
-def diff(before: str, after: str, format_: str) -> None:
+@click.option(
+    "--fail-if",
+    metavar="EXPR",
+    help="Exit with status 1 if this holds: 'params.delta > 0 or macs.ratio > 1.02 or not same_originals'.",
+)
+def diff(before: str, after: str, format_: str, fail_if: str | None) -> None:
     """Compare two saved directories.
 
-    DIR is a directory that kswap saved, or a JSON report.
+    DIR is a directory that kswap saved, or a JSON report. What differs in where they come from is shown first.
     """
+    from kswap.report.condition import Condition
     from kswap.report.diff import diff_reports
+    from kswap.report.diff_figures import blank_figures, figures_of
     from kswap.saved.directory import read_report
 
-    show(diff_reports(read_report(before), read_report(after)), format_)
+    condition = None if fail_if is None else Condition.parse(fail_if).check(blank_figures())
+    found = diff_reports(read_report(before), read_report(after))
+    show(found, format_)
+    failure = condition.failure(figures_of(found)) if condition else None
+    if failure:
+        click.echo(failure, err=True)
+        raise click.exceptions.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,15 @@ from kswap.errors import SavedError
 from kswap.keras.checkpoint import Checkpoint, read_checkpoint
 from kswap.keras.networks import load_network_
 from kswap.nn.norms_and_activations import ACTIVATION_CLASSES
+from kswap.report.calls import recorded, without_home
+from kswap.report.provenance import WeightsStep
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion
     from kswap.papers.recipes import Variant
 
 
+@recorded("kswap.keras.import_keras")
 def import_keras(path: str | Path, variant: Variant) -> Conversion:
     """The converted network of the papers with the weights of a Keras checkpoint, in eval mode, on the CPU.
 
@@ -28,7 +32,10 @@ def import_keras(path: str | Path, variant: Variant) -> Conversion:
     load_network_(conversion.model, checkpoint.layers, variant.scheme)
     _check_activations(conversion.model, checkpoint)
     conversion.model.eval()
-    return conversion
+    origin = conversion.report.provenance
+    if origin is not None:
+        origin = replace(origin, seed=None, weights=(WeightsStep("loaded", data=without_home(str(path))),))
+    return replace(conversion, report=conversion.report.with_provenance(origin))
 
 
 def _check_activations(model: nn.Module, checkpoint: Checkpoint) -> None:

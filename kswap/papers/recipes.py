@@ -129,9 +129,9 @@ class Variant:
         rules = load_rules(self.recipe.rules, scheme=self.scheme)
         if not self.second_layer:
             defaults = replace(rules.defaults, second_layer=False)
-            rules = replace(rules, name=f"{rules.name}, no second layer", defaults=defaults)
+            rules = replace(rules, name=f"{rules.name}, no second layer", defaults=defaults, text="")
         if self.relu:
-            rules = replace(rules, name=f"{rules.name}, ReLU", swap_activations={"SiLU": "relu"})
+            rules = replace(rules, name=f"{rules.name}, ReLU", swap_activations={"SiLU": "relu"}, text="")
         return rules
 
     @property

@@ -17,6 +17,8 @@ from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError, wording
 from kswap.graph.call import Call, Example
 from kswap.progress import progress_bar
+from kswap.report.calls import without_home
+from kswap.report.provenance import WeightsStep
 
 # How many pictures are taken of a path: the study that this follows found little gain beyond 320.
 IMAGES = 512
@@ -31,7 +33,7 @@ _MOST_IN_BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Batches that a model is called with, and how many samples they hold in all.
+    """Batches that a model is called with, and how many samples they hold in all; ``title`` says where they are from.
 
     >>> Calibration.of(torch.zeros(100, 3, 8, 8)).samples
     100
@@ -39,10 +41,15 @@ class Calibration:
 
     batches: Sequence[Call]
     samples: int
+    title: str = ""
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise DataError("the calibration data holds no samples: pass about 300 inputs of the model")
+
+    def step(self, seed: int) -> WeightsStep:
+        """What a report says of weights that were fitted on these samples."""
+        return WeightsStep("projected", seed, self.samples, self.title)
 
     @classmethod
     def of(cls, data: CalibrationData, call: Call | None = None, images: int = IMAGES) -> Calibration:
@@ -60,7 +67,7 @@ class Calibration:
             return data
         if isinstance(data, Tensor):
             size = _batch_size(data.shape[2:])
-            return cls([Call((part,)) for part in torch.split(data, size)], len(data))
+            return cls([Call((part,)) for part in torch.split(data, size)], len(data), "a tensor")
         if isinstance(data, str | Path | PictureSet) or not isinstance(data, Iterable):
             raise DataError(f"calibration data must be tensors or a path of pictures, not {data!r:.60}")
         batches: list[Call] = []
@@ -94,7 +101,7 @@ class Calibration:
         order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed)).tolist()[:images]
         batches = _PictureBatches(pictures, preprocessing, order, _batch_size(preprocessing.input_size[1:]), dtype)
         total = len(order) * math.prod(preprocessing.input_size) * dtype.itemsize
-        return cls(batches.decoded() if total <= _MOST_DECODED else batches, len(order))
+        return cls(batches.decoded() if total <= _MOST_DECODED else batches, len(order), without_home(pictures.source))
 
 
 # What a caller may calibrate with: samples, batches, or pictures.

@@ -107,18 +107,26 @@ class Condition:
         """The paths that the condition names, each once, in order."""
         return tuple(dict.fromkeys(self._paths(self.tree)))
 
-    def check(self) -> Condition:
+    def check(self, blank: Mapping[str, Any] | None = None) -> Condition:
         """The condition itself, if every report can answer it.
 
-        Raises :class:`ReportError` for a path that no report has, and for numbers compared with flags: all that
-        :meth:`holds` would complain about, without a report.
+        ``blank`` has the paths of what is asked instead, with any values. Raises :class:`ReportError` for a path that
+        no report has, and for numbers compared with flags: all that :meth:`holds` would complain about, without a
+        report.
         """
-        self.holds(_blank())
+        self.holds(_blank() if blank is None else blank)
         return self
 
-    def holds(self, report_json: Mapping[str, Any]) -> bool:
-        """Whether the condition is true of :meth:`Report.to_json`. Raises :class:`ReportError`."""
-        return self._flag(self.tree, values_of(report_json))
+    def holds(self, figures: Mapping[str, Any]) -> bool:
+        """Whether the condition is true of :meth:`Report.to_json` or other figures. Raises :class:`ReportError`."""
+        return self._flag(self.tree, values_of(figures))
+
+    def failure(self, figures: Mapping[str, Any]) -> str | None:
+        """What is said where the condition holds, with the values that made it so; ``None`` where it does not."""
+        if not self.holds(figures):
+            return None
+        values = values_of(figures)
+        return f"Failed: {self.text} ({', '.join(f'{path} is {values[path]}' for path in self.paths)})"
 
     def _check_structure(self) -> None:
         for node in ast.walk(self.tree):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kswap.codec import encode
 from kswap.report.projection import Accuracy
+from kswap.report.provenance import Provenance
+from kswap.report.provenance_wording import short_hash, value_text, weights_text
 from kswap.report.report import SHAPE_KEYS, Change, Report, SiteRow
 from kswap.report.wording import plural, report_settings
 
@@ -27,11 +30,12 @@ COMPARED = (
 
 @dataclass(frozen=True)
 class SettingChange:
-    """One setting that differs, as text."""
+    """One setting that differs, as text. ``of_original`` if it says how the original was built."""
 
     name: str
     before: str
     after: str
+    of_original: bool = False
 
     def to_json(self) -> dict[str, str]:
         return {"setting": self.name, "before": self.before, "after": self.after}
@@ -95,10 +99,11 @@ class AccuracyChange:
 class ReportDiff:
     """Two reports side by side.
 
-    ``totals`` compare the two converted models, ``originals`` the models that they were made from, both by the JSON
-    key of the total. ``unchanged`` is the number of sites that are the same: errors of fits and accuracies do not make
-    a site another one, and stand in ``errors`` (where both reports have one, and they differ) and ``accuracies``
-    (where either has one, and they differ).
+    ``provenance`` is what differs in where they come from, dates and commands aside: what made the originals comes
+    first. It is empty where one of the reports has none. ``totals`` compare the two converted models, ``originals``
+    the models that they were made from, both by the JSON key of the total. ``unchanged`` is the number of sites that
+    are the same: errors of fits and accuracies do not make a site another one, and stand in ``errors`` (where both
+    reports have one, and they differ) and ``accuracies`` (where either has one, and they differ).
     """
 
     before: Report
@@ -112,15 +117,29 @@ class ReportDiff:
     unchanged: int
     errors: tuple[ErrorChange, ...] = ()
     accuracies: tuple[AccuracyChange, ...] = ()
+    provenance: tuple[SettingChange, ...] = ()
+
+    @property
+    def outside(self) -> Change:
+        """Parameters of the converted models that belong to no site, those of the classifier for one."""
+        before, after = (
+            max(report.params.after - sum(row.params_after for row in report.sites), 0)
+            for report in (self.before, self.after)
+        )
+        return Change(before, after)
+
+    @property
+    def origin(self) -> tuple[SettingChange, ...]:
+        """What differs in how the originals were built; empty where a report does not say."""
+        return tuple(change for change in self.provenance if change.of_original)
 
     @property
     def same(self) -> bool:
-        """Nothing differs: settings, totals, sites, errors and accuracies."""
+        """Nothing differs: provenance (dates and commands aside), settings, totals, sites, errors and accuracies."""
         counts = (*self.totals.values(), *self.originals.values())
         sites = (*self.only_before, *self.only_after, *self.changed)
-        return not (self.settings or sites or self.errors or self.accuracies) and all(
-            change.before == change.after for change in counts
-        )
+        others = (self.provenance, self.settings, sites, self.errors, self.accuracies)
+        return not any(others) and all(change.before == change.after for change in counts)
 
     @property
     def same_originals(self) -> bool:
@@ -135,9 +154,15 @@ class ReportDiff:
 
         return {
             "same": self.same,
+            "provenance": {
+                "before": encode(self.before.provenance),
+                "after": encode(self.after.provenance),
+                "differences": [change.to_json() for change in self.provenance],
+            },
             "settings": [setting.to_json() for setting in self.settings],
             "totals": counts(self.totals),
             "originals": counts(self.originals),
+            "outside": self.outside.to_json() | {"delta": delta(self.outside)},
             "only_before": [row.to_json() for row in self.only_before],
             "only_after": [row.to_json() for row in self.only_after],
             "changed": [change.to_json() for change in self.changed],
@@ -167,6 +192,38 @@ def _all_settings(report: Report) -> dict[str, str]:
 def _weights(report: Report) -> str:
     record = report.projection
     return f"fitted on {plural(record.images, 'image')}, seed {record.seed}" if record else "not fitted"
+
+
+def _origins(before: Provenance | None, after: Provenance | None) -> tuple[SettingChange, ...]:
+    """What differs in where two reports come from; dates and commands always do, and are not compared."""
+    if before is None or after is None:
+        return ()
+    first, second = _made_from(before), _made_from(after)
+    named = dict.fromkeys((*first, *second))
+    originals = [(name, first.get(name, "not given"), second.get(name, "not given"), True) for name in named]
+    first, second = _made_with(before), _made_with(after)
+    named = dict.fromkeys((*first, *second))
+    others = [(name, first.get(name, "none"), second.get(name, "none"), False) for name in named]
+    return tuple(SettingChange(*row) for row in (*originals, *others) if row[1] != row[2])
+
+
+def _made_from(origin: Provenance) -> dict[str, str]:
+    """How the original was built, by label."""
+    model = origin.model
+    arguments = {name: value_text(value) for name, value in model.arguments.items()}
+    return {"source": f"{model.kind} {model.name}", **arguments}
+
+
+def _made_with(origin: Provenance) -> dict[str, str]:
+    """What else decided the result, by label; the version of kswap is a setting."""
+    return {
+        "hash of the original": short_hash(origin.base_hash) or "none",
+        "weights of the original": origin.model.weights or "none",
+        "weights of the blocks": weights_text(origin) or "none",
+        "text of the rules": short_hash(origin.rules.sha256) or "none",
+        "seed": "none" if origin.seed is None else str(origin.seed),
+        **{name: version for name, version in origin.versions.items() if version and name != "kswap"},
+    }
 
 
 def _errors(pairs: list[tuple[SiteRow, SiteRow]]) -> tuple[ErrorChange, ...]:
@@ -220,4 +277,5 @@ def diff_reports(before: Report, after: Report) -> ReportDiff:
         unchanged=len(pairs) - len(changed),
         errors=_errors(pairs),
         accuracies=_accuracies(before, after),
+        provenance=_origins(before.provenance, after.provenance),
     )

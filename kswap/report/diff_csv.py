@@ -13,11 +13,17 @@ COLUMNS = ("kind", "name", "field", "before", "after")
 
 
 def _rows(diff: ReportDiff) -> Iterator[tuple[Any, ...]]:
-    for setting in diff.settings:
-        yield "setting", setting.name, "", setting.before, setting.after
+    origins = (diff.before.provenance, diff.after.provenance)
+    if any(origins):
+        for key in ("command", "date"):
+            yield "provenance", key, "", *(getattr(origin, key) if origin else None for origin in origins)
+    for kind, settings in (("provenance", diff.provenance), ("setting", diff.settings)):
+        for setting in settings:
+            yield kind, setting.name, "", setting.before, setting.after
     for kind, totals in (("total", diff.totals), ("original", diff.originals)):
         for key, change in totals.items():
             yield kind, key, "", change.before, change.after
+    yield "total", "outside", "", diff.outside.before, diff.outside.after
     for accuracy in diff.accuracies:
         shares = [value.top1 if value else None for value in (accuracy.before, accuracy.after)]
         yield "accuracy", accuracy.stage, accuracy.data, *shares

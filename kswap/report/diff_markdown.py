@@ -8,6 +8,7 @@ from kswap.report.diff_wording import (
     ERROR_HEADS,
     accuracy_cells,
     error_cells,
+    origin_lines,
     plan_texts,
     summary,
     total_rows,
@@ -29,15 +30,20 @@ def _change_cells(change: SiteChange) -> list[str]:
 def render_markdown(diff: ReportDiff) -> str:
     """The comparison as GitHub-flavoured Markdown, ending with one line break."""
     models = dict.fromkeys((diff.before.model, diff.after.model))
-    lines = [f"### kswap diff: {' → '.join(map(code, models))}", "", f"**{summary(diff)}.**", ""]
+    lines = [f"### kswap diff: {' → '.join(map(code, models))}", "", f"**{prose(summary(diff))}.**", ""]
+    if asked := origin_lines(diff):
+        lines += [*(f"- {name}: {prose(text)}" for name, text in asked), ""]
     if diff.same:
         return "\n".join(lines)
+    rows: list[tuple[str, ...]]
+    if diff.provenance:
+        rows = [(prose(s.name), code(s.before), code(s.after)) for s in diff.provenance]
+        lines += [*table(["provenance", "first", "second"], rows, "<<<"), ""]
     totals = [
         (label, f"{c.before:,}", f"{c.after:,}", f"**{signed(delta(c))}**", percent(c.ratio))
         for label, c in total_rows(diff)
     ]
     lines += [*table(["converted model", "first", "second", "difference", "ratio"], totals, "<>>>>"), ""]
-    rows: list[tuple[str, ...]]
     if diff.settings:
         rows = [(prose(s.name), code(s.before), code(s.after)) for s in diff.settings]
         lines += [*table(["setting", "first", "second"], rows, "<<<"), ""]

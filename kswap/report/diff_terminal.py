@@ -7,12 +7,13 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.text import Text
 
-from kswap.report.diff import ReportDiff, SiteChange, delta
+from kswap.report.diff import ReportDiff, SettingChange, SiteChange, delta
 from kswap.report.diff_wording import (
     ACCURACY_HEADS,
     ERROR_HEADS,
     accuracy_cells,
     error_cells,
+    origin_lines,
     plan_texts,
     summary,
     total_rows,
@@ -59,11 +60,13 @@ def _print_totals(diff: ReportDiff, console: Console, glyphs: Glyphs) -> None:
     console.print()
 
 
-def _print_settings(diff: ReportDiff, console: Console, glyphs: Glyphs) -> None:
-    console.print(Text("Settings that differ", "bold"))
-    for setting in diff.settings:
+def _print_settings(title: str, settings: tuple[SettingChange, ...], console: Console, glyphs: Glyphs) -> None:
+    console.print(Text(title, "bold"))
+    names = [glyphs.clean(setting.name) for setting in settings]
+    width = max([8, *(len(name) + 1 for name in names)])
+    for name, setting in zip(names, settings, strict=True):
         values = f"{glyphs.clean(setting.before)} {glyphs.arrow} {glyphs.clean(setting.after)}"
-        print_text(console, Text(values), f"  {setting.name:<8}")
+        print_text(console, Text(values), f"  {name:<{width}}")
     console.print()
 
 
@@ -113,13 +116,17 @@ def render_terminal(diff: ReportDiff, console: Console) -> None:
     glyphs = Glyphs.of(console)
     models = list(dict.fromkeys(glyphs.clean(report.model) for report in (diff.before, diff.after)))
     print_text(console, Text(f" {glyphs.arrow} ".join(models), "bold"))
-    print_text(console, Text(summary(diff)))
+    print_text(console, Text(glyphs.clean(summary(diff))))
+    for name, asked in origin_lines(diff):
+        print_text(console, Text(glyphs.clean(asked), "dim"), f"{name:<7}")
     console.print()
     if diff.same:
         return
+    if diff.provenance:
+        _print_settings("Provenance that differs", diff.provenance, console, glyphs)
     _print_totals(diff, console, glyphs)
     if diff.settings:
-        _print_settings(diff, console, glyphs)
+        _print_settings("Settings that differ", diff.settings, console, glyphs)
     if diff.accuracies:
         _print_accuracies(diff, console, glyphs)
     if diff.changed:

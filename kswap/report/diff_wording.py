@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from kswap.report.diff import ReportDiff, SiteChange
+from kswap.report.diff import ReportDiff, SiteChange, delta
 from kswap.report.projection_wording import error_text
+from kswap.report.provenance_wording import NO_PROVENANCE, asked_text
 from kswap.report.report import Change
-from kswap.report.wording import TOTAL_LABELS, percent, plural
+from kswap.report.wording import TOTAL_LABELS, percent, plural, signed
 
 ACCURACY_HEADS = ("stage", "first", "second", "difference", "images", "data")
 ERROR_HEADS = ("site", "first", "second", "difference")
 
 
 def summary(diff: ReportDiff) -> str:
-    """One line that says how much differs."""
+    """One line that says how much differs; different originals come first."""
     if diff.same:
         return f"no differences ({plural(diff.unchanged, 'site')} compared)"
     parts = [f"{plural(len(diff.changed), 'site')} changed", f"{diff.unchanged} unchanged"]
+    if not diff.same_originals or diff.origin:
+        parts.insert(0, originals_text(diff))
+    if diff.outside.before != diff.outside.after:
+        parts.append(f"{signed(delta(diff.outside))} parameters outside of the sites")
     if diff.only_before:
         parts.append(f"{len(diff.only_before)} only in the first")
     if diff.only_after:
@@ -25,9 +30,28 @@ def summary(diff: ReportDiff) -> str:
     return ", ".join(parts)
 
 
+def originals_text(diff: ReportDiff) -> str:
+    """In what the originals differ: their arguments where the reports have them, else their parameters."""
+    named = [f"{change.name} {change.before} and {change.after}" for change in diff.origin]
+    if not named:
+        params = diff.originals["params"]
+        named = [f"{params.before:,} and {params.after:,} parameters"] if delta(params) else ["their counts"]
+    return f"the originals differ ({', '.join(named)})"
+
+
+def origin_lines(diff: ReportDiff) -> tuple[tuple[str, str], ...]:
+    """``first`` and ``second`` with the command and the date of each report, where it has them."""
+    reports = (("first", diff.before.provenance), ("second", diff.after.provenance))
+    if not any(origin for _, origin in reports):
+        return ()
+    return tuple((name, asked_text(origin) if origin else NO_PROVENANCE) for name, origin in reports)
+
+
 def total_rows(diff: ReportDiff) -> list[tuple[str, Change]]:
     """The totals of the converted models and, where they differ, of the originals."""
     rows = [(TOTAL_LABELS[key], change) for key, change in diff.totals.items()]
+    if diff.outside.before != diff.outside.after:
+        rows.append(("parameters outside of the sites", diff.outside))
     if not diff.same_originals:
         rows += [(f"{TOTAL_LABELS[key]}, original", change) for key, change in diff.originals.items()]
     return rows

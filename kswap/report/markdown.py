@@ -34,6 +34,16 @@ def code(text: str) -> str:
     return f"{fence}{gap}{plain}{gap}{fence}"
 
 
+def fenced(text: str, language: str = "") -> list[str]:
+    """Lines of a code block that shows ``text``, whatever fences it holds itself.
+
+    >>> fenced("ch = 32", "toml")
+    ['```toml', 'ch = 32', '```']
+    """
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    return [fence + language, *map(one_line, text.strip("\n").splitlines()), fence]
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:
     """Lines of a table; cells are Markdown already. ``sides`` holds ``<`` (left) or ``>`` (right) per column."""
     marks = ["--:" if side == ">" else ":--" for side in sides]

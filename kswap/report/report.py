@@ -13,6 +13,7 @@ from kswap.planner.kinds import BLOCK_KINDS, check_kind
 from kswap.planner.plan import Plan
 from kswap.planner.site_plan import SitePlan
 from kswap.report.projection import ProjectionRecord, SiteError
+from kswap.report.provenance import Provenance
 from kswap.version import __version__
 
 Count = Annotated[int, Between(0, 2**63 - 1)]
@@ -140,13 +141,15 @@ class ReportHead:
     notes: tuple[str, ...]
     kind: str = "grouped"
     projection: ProjectionRecord | None = None
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True)
 class Report(ReportHead):
     """Everything that a reader of a conversion wants to know.
 
-    Where the weights were carried over, ``projection`` says how. It holds the errors of the sites; each site's
+    ``provenance`` says where the report comes from; reports of kswap 0.1.0 have none. Where the weights were carried
+    over, ``projection`` says how. It holds the errors of the sites; each site's
     ``fit_error`` is taken from there. Raises :class:`ReportError` for an error of a site that is not replaced.
     """
 
@@ -163,6 +166,10 @@ class Report(ReportHead):
     def with_projection(self, record: ProjectionRecord | None) -> Report:
         """The report with ``record`` as its projection."""
         return replace(self, projection=record)
+
+    def with_provenance(self, provenance: Provenance | None) -> Report:
+        """The report with ``provenance`` as where it comes from."""
+        return replace(self, provenance=provenance)
 
     @property
     def replaced(self) -> tuple[SiteRow, ...]:
@@ -199,6 +206,7 @@ class Report(ReportHead):
             "drop_in": self.drop_in,
             "notes": list(self.notes),
             "projection": _projection_json(self.projection),
+            "provenance": encode(self.provenance),
         }
 
     @classmethod
@@ -251,9 +259,17 @@ def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
 
 
 def report_of(
-    plan: Plan, drop_in: bool = True, notes: tuple[str, ...] = (), projection: ProjectionRecord | None = None
+    plan: Plan,
+    drop_in: bool = True,
+    notes: tuple[str, ...] = (),
+    projection: ProjectionRecord | None = None,
+    provenance: Provenance | None = None,
 ) -> Report:
-    """The report of a plan. ``notes`` are added after the plan's own; ``projection`` says how weights were derived."""
+    """The report of a plan.
+
+    ``notes`` are added after the plan's own; ``projection`` says how weights were derived, ``provenance`` where all of
+    it comes from.
+    """
     after = count_plan(plan)
     rows = tuple(_row(site, count_site(site)) for site in plan.sites)
     growing = [row.name for row in rows if row.grows]
@@ -275,4 +291,5 @@ def report_of(
         notes=(*plan.notes, *notes),
         kind=plan.kind,
         projection=projection,
+        provenance=provenance,
     )

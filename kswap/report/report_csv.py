@@ -6,6 +6,7 @@ from typing import Any
 
 from kswap.planner import BLOCK_KINDS, BlockSettings, plan_block
 from kswap.report.csv_text import csv_text
+from kswap.report.provenance_wording import provenance_rows
 from kswap.report.report import FACT_KEYS, SHAPE_KEYS, Report, SiteRow
 
 
@@ -38,5 +39,12 @@ def flat_row(row: SiteRow) -> dict[str, Any]:
 
 
 def render_csv(report: Report) -> str:
-    """All sites of the report, replaced and kept, in the order of the network."""
-    return csv_text(COLUMNS, map(flat_row, report.sites))
+    """All sites of the report, replaced and kept, in the order of the network.
+
+    The last columns say where the report comes from, in every row alike, so that rows of several files can be told
+    apart; a report that does not know lacks them.
+    """
+    if report.provenance is None:
+        return csv_text(COLUMNS, map(flat_row, report.sites))
+    asked = {f"provenance_{label.replace(' ', '_')}": value for label, value in provenance_rows(report.provenance)}
+    return csv_text((*COLUMNS, *asked), (flat_row(row) | asked for row in report.sites))

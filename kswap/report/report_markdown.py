@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from kswap.report.kinds import glossary_of
-from kswap.report.markdown import code, collapsed, prose, table
+from kswap.report.markdown import code, collapsed, fenced, prose, table
 from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells, error_text, weights_paragraphs
+from kswap.report.provenance import Provenance
+from kswap.report.provenance_wording import provenance_rows
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.wording import TOTAL_LABELS, drop_in_text, percent, plural, report_settings, sites_by_reason, tally
 
@@ -59,6 +61,14 @@ def _kept(report: Report) -> list[str]:
     )
 
 
+def _provenance(provenance: Provenance) -> list[str]:
+    rows = [(label, prose(value) if label == "date" else code(value)) for label, value in provenance_rows(provenance)]
+    lines = table(["", ""], rows, "<<")
+    if provenance.rules.text:
+        lines += ["", *fenced(provenance.rules.text, "toml")]
+    return collapsed("Provenance: what was called, when, on which model, by which rules", lines)
+
+
 def render_markdown(report: Report) -> str:
     """The report as GitHub-flavoured Markdown, ending with one line break."""
     totals = [
@@ -90,4 +100,6 @@ def render_markdown(report: Report) -> str:
         lines += _replaced(report)
     if report.kept:
         lines += _kept(report)
+    if report.provenance:
+        lines += _provenance(report.provenance)
     return "\n".join([*lines, f"<sub>{prose(glossary_of(report))}</sub>", ""])

@@ -10,6 +10,8 @@ from rich.text import Text
 from kswap.report.glyphs import Glyphs
 from kswap.report.paragraph import print_names, print_text
 from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells, error_text, weights_paragraphs
+from kswap.report.provenance import Provenance
+from kswap.report.provenance_wording import provenance_rows
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.table import (
     Arrangements,
@@ -109,6 +111,15 @@ def _print_totals(report: Report, console: Console, glyphs: Glyphs) -> None:
     console.print()
 
 
+def _print_provenance(provenance: Provenance, console: Console, glyphs: Glyphs) -> None:
+    console.print(Text("Provenance", "bold"))
+    rows = provenance_rows(provenance)
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        print_text(console, Text(glyphs.clean(value)), f"  {label:<{width}}  ")
+    console.print()
+
+
 def _print_remarks(report: Report, console: Console, glyphs: Glyphs) -> None:
     if report.notes:
         console.print(Text("Notes", "bold"))
@@ -140,4 +151,6 @@ def render_terminal(report: Report, console: Console) -> None:
         _print_replaced(report, console, glyphs)
     if report.kept:
         _print_kept(report, console, glyphs)
+    if report.provenance:
+        _print_provenance(report.provenance, console, glyphs)
     _print_remarks(report, console, glyphs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import tomllib
@@ -94,6 +95,7 @@ def _read(path: Path, name: str) -> RuleSet:
     except (ValueError, RecursionError) as error:
         raise RuleError(f"the rule file {path} is not valid TOML: {error}") from error
     try:
-        return RuleSet.from_json(check_table(table, FILE_KEYS, "the head of the file"), name)
+        made = RuleSet.from_json(check_table(table, FILE_KEYS, "the head of the file"), name)
     except RuleError as error:
         raise RuleError(f"{path}: {error}") from error
+    return dataclasses.replace(made, text=text)

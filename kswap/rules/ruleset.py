@@ -117,7 +117,8 @@ class RuleSet:
     """A whole rule file. ``name`` is that of the preset or the file; ``defaults`` is its head.
 
     ``swap_activations`` exchanges activations over the whole network: class names to names of activations.
-    ``kinds`` (``match`` in the file) are the kinds of layers that are sites at all.
+    ``kinds`` (``match`` in the file) are the kinds of layers that are sites at all. ``text`` is that of the file, empty
+    for rules that stand in none, or were changed.
     """
 
     name: str
@@ -126,6 +127,7 @@ class RuleSet:
     rules: tuple[Rule, ...] = ()
     swap_activations: Mapping[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = CONVOLUTIONS
+    text: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for kind in self.kinds:

@@ -29,6 +29,7 @@ from kswap.loading import load, original_model
 from kswap.planner.budget import Budget
 from kswap.planner.plan import Plan
 from kswap.projection.calibration import IMAGES, Calibration
+from kswap.report.calls import recorded
 from kswap.saved.directory import check_writable
 from kswap.saved.files import PLAN
 from kswap.sources.inputs import input_size_of
@@ -48,6 +49,7 @@ _LIBRARY = ("scheme", "rules", "input_size", "skip_strides", "linear")
 _PLANNING = (*_LIBRARY, "ch", "kind", "rank", "placement", "narrow", "ch_fraction")
 
 
+@recorded("kswap.compress")
 @torch.inference_mode(False)
 def compress(
     model: nn.Module | str,

@@ -21,7 +21,9 @@ from kswap.data.preprocessing import Preprocessing
 from kswap.errors import TrainingError, excerpt, wording
 from kswap.files import replace_file
 from kswap.loading import load, original_model
+from kswap.report.calls import current_call, recorded, without_home
 from kswap.report.projection import Accuracy
+from kswap.report.provenance import WeightsStep
 from kswap.saved.directory import check_writable, read_report
 from kswap.saved.files import BEST_WEIGHTS, DISTILLATION
 from kswap.saved.manifest import read_manifest
@@ -39,6 +41,7 @@ WORK_SUFFIX = ".distilling"
 _RESULT = "result"
 
 
+@recorded("kswap.distill")
 @torch.inference_mode(False)
 def distill(
     conversion: Conversion | str | Path,
@@ -206,6 +209,10 @@ def _result(run: Run, state: State, record: DistillationRecord) -> Conversion:
     if report.projection is not None:
         measured = replace(report.projection, accuracies=_accuracies(report.projection.accuracies, record))
         report = report.with_projection(measured)
+    if report.provenance is not None:
+        taught = {"data": without_home(run.images.source), "teacher": without_home(run.teacher.title)}
+        step = WeightsStep("distilled", run.seed, record.images, **taught)
+        report = report.with_provenance(report.provenance.after(current_call(), step))
     return replace(run.conversion, model=model, report=report)
 
 

@@ -112,7 +112,12 @@ def test_plan_and_dry_run_say_what_convert_does(saved: Path, tmp_path: Path) -> 
     arguments = (SMALL, "--ch", "8", "--num-classes", "10", "--format", "json")
     planned = json.loads(kswap("plan", *arguments).stdout)
     dry = json.loads(kswap("convert", *arguments, "--dry-run", "--out", str(tmp_path / "new")).stdout)
-    assert planned == dry == json.loads((saved / "report.json").read_text())
+    made = json.loads((saved / "report.json").read_text())
+    origins = [data.pop("provenance") for data in (planned, dry, made)]
+    assert planned == dry == made
+    assert origins[0]["rules"] == origins[1]["rules"] == origins[2]["rules"]
+    assert origins[0]["model"]["arguments"] == origins[2]["model"]["arguments"] == {"num_classes": 10}
+    assert [origin["weights"] for origin in origins[:2]] == [[], []]
     assert not (tmp_path / "new").exists()
 
 

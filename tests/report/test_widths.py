@@ -79,7 +79,7 @@ def test_report(width: int, terminal: bool) -> None:
 @example(width=60, terminal=False)
 @example(width=80, terminal=True)
 def test_diff(width: int, terminal: bool) -> None:
-    totals = [*DIFF.totals.values(), *DIFF.originals.values()]
+    totals = [*DIFF.totals.values(), *DIFF.originals.values(), DIFF.outside]
     text = shown(DIFF, width, terminal)
     assert numbers(text) <= whole_numbers(DIFF, *(n for c in totals for n in (c.before, c.after, c.after - c.before)))
     for change in totals:
