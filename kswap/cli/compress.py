@@ -48,8 +48,8 @@ _OTHERS = (
 def compress(ctx: click.Context, /, **options: Any) -> None:
     """Plan, project, distil and report: a trained MODEL becomes a small one.
 
-    The pictures need no labels and may lie in any arrangement, in a folder or a zip. Where some lie in class folders,
-    accuracy is shown after every stage.
+    The pictures need no labels and may lie in any arrangement, in a folder or a zip; --data and --eval-data take names
+    of public sets too. Where there are labels, accuracy is shown after every stage.
 
     A run that was stopped, in whatever way, continues when the command is called again. Until it is done,
     OUT.compressing holds its stages.

@@ -98,7 +98,7 @@ def distill(
     """Train a saved conversion to answer as its original does.
 
     DIR is a directory that kswap saved. The pictures need no labels and may lie in any arrangement, in a folder or a
-    zip; --data and --eval-data take names of public sets too. Where some lie in class folders, accuracy is shown.
+    zip; --data and --eval-data take names of public sets too. Where there are labels, accuracy is shown.
 
     A run that was stopped, in whatever way, continues when the command is called again. Until it is done,
     OUT.distilling holds its state.

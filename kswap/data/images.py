@@ -66,9 +66,9 @@ def is_picture(name: str) -> bool:
     >>> is_picture("cat/1.JPG"), is_picture("cat/.1.jpg"), is_picture("cat/notes.txt")
     (True, False, False)
     """
-    parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return not hidden and path.suffix.lower() in SUFFIXES
 
 
 def _pictures(store: Store) -> dict[tuple[str, ...], str]:
