@@ -102,7 +102,7 @@ def _trained_options(command: Command) -> Command:
                 "--calibrate",
                 type=click.Path(path_type=Path),
                 metavar="PATH",
-                help="Pictures for --init project and --budget: a path or name as for evaluate --data, labels not needed.",
+                help="Pictures for --init project and --budget: as for evaluate --data, labels not needed.",
             ),
             click.option(
                 "--images", type=click.IntRange(min=1), help="How many of the pictures to use.  [default: 512]"
