@@ -34,6 +34,7 @@ from kswap.sources.device import choose_device
 from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
 from kswap.sources.source import Source
+from kswap.sources.trained import are_of_converted, check_fresh, load_checkpoint_
 from kswap.surgery import check_counts, operate_
 
 
@@ -166,7 +167,8 @@ def convert(
         optimizer: an optimizer of ``model``; it follows the surgery in place, and then holds the parameters of the
             converted model.
         weights: a file of trained weights for a named model, instead of ``pretrained``: safetensors, or a state dict
-            that ``torch.save`` wrote (wrapped by a trainer or not). No code in it runs.
+            that ``torch.save`` wrote (wrapped by a trainer or not); of the original, or of the converted model, as a
+            training script saved it. No code in it runs.
         init: where the weights of the new blocks come from: ``"fresh"`` (Glorot, as in the papers), ``"project"``
             (fitted in closed form to the trained layers that they replace, for the data of ``calibration``), or a
             :class:`kswap.graph.initialisers.Initialiser`. Without it, ``"project"`` where there is a budget, and
@@ -202,7 +204,10 @@ def convert(
     settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement or initialiser.placement, ch_fraction)
     seed = drawn_seed() if seed is None else seed
     with preserved_random_state(seed):
-        source, original = original_model(model, model_kwargs, pretrained=pretrained, weights=weights)
+        source, original = original_model(model, model_kwargs, False, pretrained, weights, or_converted=True)
+        of_converted = weights if weights is not None and are_of_converted(original, weights) else None
+        if of_converted is not None:
+            check_fresh(initialiser.fits, of_converted)
         if initialiser.fits and named and not pretrained and weights is None:
             check_trained(source)
         converted = original if named else full_clone(original)
@@ -231,6 +236,8 @@ def convert(
         if trained is not None and samples is not None:
             calls = {name: ran.calls for name, ran in observed.records.items()}
             made, record = project_(converted, trained, made, replacements, calls, samples, seed, progress)
+    if of_converted is not None:
+        load_checkpoint_(converted, of_converted, f"{source.title} as it is converted here")
     check_counts(converted, made)
     if optimizer is not None:
         follow_(optimizer, original, converted)

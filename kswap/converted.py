@@ -16,6 +16,7 @@ from kswap.report.report import Report
 from kswap.saved.directory import save
 from kswap.saved.other_routes import warn_where_saved_otherwise_
 from kswap.sources.source import Source
+from kswap.sources.trained import load_checkpoint_
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ class Conversion:
         Raises :class:`kswap.graph.tracer.TraceError` where torch.fx cannot trace the model.
         """
         return graph_module(self.model, self.call)
+
+    def load_weights_(self, path: str | Path) -> None:
+        """Copy the trained weights of a file into ``model``, on whatever device it is.
+
+        Args:
+            path: safetensors, or what ``torch.save``, Lightning, the Trainer of transformers or timm's ``train.py``
+                wrote for this model, alone or inside of another module. No code in it runs.
+
+        Raises :class:`kswap.errors.ModelError` where it cannot be read or does not fit.
+        """
+        load_checkpoint_(self.model, path, f"{self.plan.model} as it was converted")
 
     def save(self, directory: str | Path, force: bool = False) -> Path:
         """Write weights, plan and reports into ``directory``; see :func:`kswap.saved.directory.save`."""

@@ -73,12 +73,13 @@ def original_model(
     meta: bool = False,
     pretrained: bool = False,
     weights: str | Path | None = None,
+    or_converted: bool = False,
 ) -> tuple[Source, nn.Module]:
     """The source and the original: a module is returned unchanged, a name is built (``meta``: without weights).
 
     The original of a saved directory has the weights of the directory where it shares them, unless others are asked
-    for. ``weights`` is a file of trained weights, see :func:`kswap.sources.trained.load_checkpoint_`. Raises
-    :class:`ModelError`.
+    for. ``weights`` is a file of trained weights, see :func:`kswap.sources.trained.load_checkpoint_`, and
+    ``or_converted`` at :func:`kswap.sources.trained.with_weights`. Raises :class:`ModelError`.
     """
     check_original(model)
     if isinstance(model, nn.Module):
@@ -93,9 +94,11 @@ def original_model(
         source = dataclasses.replace(source, weights_file=None)  # these are weights of the directory
         if meta or (weights is None and not pretrained):
             return source, base
-        return build_trained(source, pretrained) if weights is None else with_weights(source, base, weights)
+        return (
+            build_trained(source, pretrained) if weights is None else with_weights(source, base, weights, or_converted)
+        )
     source = parse_source(model, kwargs)
-    return (source, build(source, meta=True)) if meta else build_trained(source, pretrained, weights)
+    return (source, build(source, meta=True)) if meta else build_trained(source, pretrained, weights, or_converted)
 
 
 def original_of(directory: str | Path, meta: bool = False) -> tuple[Source, nn.Module]:

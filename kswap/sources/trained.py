@@ -19,16 +19,16 @@ _SHOWN = 3
 
 
 def build_trained(
-    source: Source, pretrained: bool = False, weights: str | Path | None = None
+    source: Source, pretrained: bool = False, weights: str | Path | None = None, or_converted: bool = False
 ) -> tuple[Source, nn.Module]:
     """The model that :func:`kswap.sources.builders.build` makes, with the weights of a file; its source notes which.
 
-    Raises :class:`ModelError` where the file cannot be read or does not fit.
+    ``or_converted``: see :func:`with_weights`. Raises :class:`ModelError` where the file cannot be read or does not fit.
     """
     check_weights(pretrained, weights)
     if weights is None:
         return source, build(source, pretrained)
-    return with_weights(source, build(source), weights)
+    return with_weights(source, build(source), weights, or_converted)
 
 
 def check_weights(pretrained: bool, weights: str | Path | None) -> None:
@@ -41,12 +41,16 @@ def check_weights(pretrained: bool, weights: str | Path | None) -> None:
     check_is_file(weights)
 
 
-def with_weights(source: Source, model: nn.Module, weights: str | Path) -> tuple[Source, nn.Module]:
+def with_weights(
+    source: Source, model: nn.Module, weights: str | Path, or_converted: bool = False
+) -> tuple[Source, nn.Module]:
     """``model`` after the weights in a file were copied into it, and its source, which notes the file's name.
 
-    Raises :class:`ModelError` where the file cannot be read or does not fit.
+    With ``or_converted``, weights of the converted model (:func:`are_of_converted`) are left for later. Raises
+    :class:`ModelError` where the file cannot be read or does not fit.
     """
-    load_checkpoint_(model, weights, source.title)
+    if not or_converted or not are_of_converted(model, weights):
+        load_checkpoint_(model, weights, source.title)
     return dataclasses.replace(source, weights_file=excerpt(Path(weights).name, 200)), model
 
 
@@ -67,6 +71,36 @@ def load_checkpoint_(model: nn.Module, path: str | Path, title: str) -> None:
     if found:
         raise ModelError(f"{excerpt(path, 200)} does not fit {excerpt(title)}: {_listed(found)}{_hint(model, found)}")
     model.load_state_dict(tensors, strict=False)
+
+
+def are_of_converted(original: nn.Module, path: str | Path) -> bool:
+    """Whether ``path`` holds the weights of a model that kswap converted from ``original``.
+
+    Their names lead into layers of the original that have no parts (``conv.k.weight``), where the blocks stand. Raises
+    :class:`ModelError` for a file that cannot be read.
+    """
+    return _leads_into_layers(original, without_prefix(read_checkpoint(path), original.state_dict()))
+
+
+def check_fresh(fits: bool, weights: str | Path) -> None:
+    """Refuse to fit blocks where a file has their weights (:class:`ModelError`). ``fits``: whether that is asked for."""
+    if fits:
+        fitting = wording('init="project" and budgets fit', "--init project and --budget fit")
+        raise ModelError(
+            f"{excerpt(weights, 200)} holds the weights of a converted model, and {fitting} blocks to those of the "
+            "original: pass a file of the original, or leave that out"
+        )
+
+
+def _leads_into_layers(original: nn.Module, names: Iterable[str]) -> bool:
+    layers = {name for name, part in original.named_modules() if not any(part.children())}
+    owners = (name.rpartition(".")[0] for name in names)
+    return any(_within(owner, layers) for owner in owners)
+
+
+def _within(owner: str, layers: set[str]) -> bool:
+    parts = owner.split(".")
+    return any(".".join(parts[:end]) in layers for end in range(1, len(parts)))
 
 
 def _listed(found: Differences) -> str:
@@ -91,7 +125,10 @@ def _first(things: Iterable[object]) -> str:
 
 
 def _hint(model: nn.Module, found: Differences) -> str:
-    """How to build a model that fits, where only the number of classes differs."""
+    """How to build a model that fits, where only the number of classes differs, or one of the two was converted."""
+    if _leads_into_layers(model, found.unexpected):
+        how = wording("pass the weights to kswap.convert", "give the weights to `kswap convert`")
+        return f"; they are of a converted model: {how}, with the Ch, scheme and rules that it was converted with"
     classes = _classes(found.misfits)
     if classes is not None and not found.missing and not found.unexpected:
         return _num_classes(classes)
