@@ -23,7 +23,8 @@ def build_trained(
 ) -> tuple[Source, nn.Module]:
     """The model that :func:`kswap.sources.builders.build` makes, with the weights of a file; its source notes which.
 
-    ``or_converted``: see :func:`with_weights`. Raises :class:`ModelError` where the file cannot be read or does not fit.
+    ``or_converted``: see :func:`with_weights`. Raises :class:`ModelError` where the file cannot be read or does not
+    fit.
     """
     check_weights(pretrained, weights)
     if weights is None:
@@ -83,7 +84,7 @@ def are_of_converted(original: nn.Module, path: str | Path) -> bool:
 
 
 def check_fresh(fits: bool, weights: str | Path) -> None:
-    """Refuse to fit blocks where a file has their weights (:class:`ModelError`). ``fits``: whether that is asked for."""
+    """Refuse to fit blocks, which ``fits`` asks for, where a file has their weights (:class:`ModelError`)."""
     if fits:
         fitting = wording('init="project" and budgets fit', "--init project and --budget fit")
         raise ModelError(
