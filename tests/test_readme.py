@@ -36,7 +36,8 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
 
 
 @pages
-def test_python_examples(page: Path) -> None:
+def test_python_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     parser = doctest.DocTestParser()
     test = parser.get_doctest(page.read_text(encoding="utf-8"), {}, page.name, None, 0)
     assert test.examples or page.name != "README.md"
