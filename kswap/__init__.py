@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kswap.planner import LayerPlan, Plan, plan_layer
     from kswap.planner.budget import Budget
     from kswap.report.report import Report
+    from kswap.scans.scan import scan
     from kswap.training.optimize import optimize_for_training
     from kswap.training.train import train
     from kswap.transfer.compression import compress
@@ -45,6 +46,7 @@ _HOMES = {
     "cam": "kswap.analysis.cam",
     "evaluate": "kswap.analysis.evaluation",
     "bench": "kswap.benchmarks.run",
+    "scan": "kswap.scans.scan",
     "compress": "kswap.transfer.compression",
     "distill": "kswap.transfer.distillation",
     "image_set": "kswap.data.opening",
@@ -85,6 +87,7 @@ __all__ = [
     "optimize_for_training",
     "plan",
     "plan_layer",
+    "scan",
     "train",
 ]
 

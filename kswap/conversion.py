@@ -10,9 +10,8 @@ from torch import nn
 
 from kswap.budgeting import check_budget, library_for
 from kswap.converted import Conversion
-from kswap.errors import ModelError
 from kswap.graph.call import Example
-from kswap.graph.clone import full_clone, is_on_meta, sharing_clone
+from kswap.graph.clone import full_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.initialisers import Initialiser, initialiser_of
 from kswap.graph.optimizer import check_optimizer, follow_
@@ -33,9 +32,9 @@ from kswap.sources.check import check_model, check_trained
 from kswap.sources.device import choose_device
 from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
-from kswap.sources.source import Source
 from kswap.sources.trained import are_of_converted, check_fresh, load_checkpoint_
 from kswap.surgery import check_counts, operate_
+from kswap.traced import TracedModel
 
 
 @torch.inference_mode(False)
@@ -93,33 +92,8 @@ def plan(
     placement = placement or initialiser_of(init).placement
     settings = PlanSettings.of(ch, scheme, rules, linear, kind, rank, placement, ch_fraction)
     with preserved_random_state():
-        source, base = original_model(model, model_kwargs, meta=True)
-        try:
-            return _plan(base, source, settings, skip_strides, narrow, example_input, input_size)
-        except ModelError:
-            if not isinstance(model, str) or not is_on_meta(base):
-                raise
-        source, base = original_model(model, model_kwargs)  # its forward pass needs real numbers
-        return _plan(base, source, settings, skip_strides, narrow, example_input, input_size)
-
-
-def _plan(
-    base: nn.Module,
-    source: Source,
-    settings: PlanSettings,
-    skip_strides: int,
-    narrow: NarrowSpec,
-    example_input: Example | None,
-    input_size: tuple[int, ...] | None,
-) -> Plan:
-    edits = edits_of(base, source.title, settings, skip_strides, call_for(base, source, example_input))
-    if edits or narrow is not None:
-        base, _ = sharing_clone(base)
-    apply_edits_(base, edits)
-    call = call_for(base, source, example_input, input_size)
-    run = run_of(base, source.title, call, settings.kinds)
-    done = narrowed_(base, source.title, call, run, narrowings_of(base, run, narrow), settings.kinds)
-    return plan_of(base, source.title, settings, call, done.run, edits, done.narrowings, done.before)
+        traced = TracedModel.of(model, model_kwargs, settings, skip_strides, narrow, example_input, input_size)
+        return traced.plan(settings)
 
 
 @recorded("kswap.convert")

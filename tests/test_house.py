@@ -18,7 +18,7 @@ FLOORS = (
     {"version"},
     {"errors"},
     {"codec", "files"},
-    {"timing", "progress", "malloc", "isolation", "packages", "locking"},
+    {"timing", "progress", "malloc", "isolation", "packages", "locking", "trials"},
     {"planner"},
     {"rules", "report"},
     {"nn"},
@@ -32,7 +32,7 @@ FLOORS = (
     {"budgets"},
     {"converted"},
     {"loading"},
-    {"budgeting"},
+    {"budgeting", "traced"},
     {"conversion"},
     {"analysis", "timm"},
     {"inference"},
@@ -41,7 +41,7 @@ FLOORS = (
     {"transfer"},
     {"papers"},
     {"keras"},
-    {"coverage", "studies"},
+    {"coverage", "studies", "scans"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -13,7 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kswap.errors import DeployError, KswapError
 from kswap.isolation import isolated_python
@@ -25,56 +25,102 @@ _INTERRUPTED = 130
 def call_in_process(
     function: Callable[[Any], Any], request: Mapping[str, Any], environment: Mapping[str, str], quiet: bool = False
 ) -> Any:
-    """What ``function(request)`` returns in a fresh process.
+    """What ``function(request)`` returns in a fresh process; see :class:`ProcessCall`.
+
+    Raises:
+        DeployError: The process ended early.
+        Exception: What ``function`` raised, in the class that it was raised in.
+    """
+    with ProcessCall(function, request, environment, quiet) as call:
+        return call.value()
+
+
+class ProcessCall:
+    """A call of a function in a fresh process, which begins at once, and ends at the latest with the context.
 
     Args:
         function: A function of a module, which the process imports. It takes and returns JSON values.
         request: Its argument.
         environment: The environment variables of the process.
         quiet: Drops the standard error of the process. Its standard output is always dropped: runtimes write there.
-
-    Raises:
-        DeployError: The process ended early.
-        Exception: What ``function`` raised, in the class that it was raised in.
+        does: What the process does, for messages.
+        mend: What helps where there was too little memory, for messages.
     """
-    with tempfile.TemporaryDirectory(prefix="kswap-") as directory:
-        answer = Path(directory) / "answer.json"
-        asked = {
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        request: Mapping[str, Any],
+        environment: Mapping[str, str],
+        quiet: bool = False,
+        does: str = "measures",
+        mend: str = "use a smaller --batch or another target",
+    ) -> None:
+        self._quiet, self._does, self._mend = quiet, does, mend
+        self._directory = tempfile.TemporaryDirectory(prefix="kswap-")
+        self._answer = Path(self._directory.name) / "answer.json"
+        self._asked = {
             "module": function.__module__,
             "function": function.__qualname__,
             "request": request,
-            "answer": str(answer),
+            "answer": str(self._answer),
         }
-        done = subprocess.run(
+        self._process = subprocess.Popen(
             isolated_python(_CHILD),
-            input=json.dumps(asked),
             text=True,
             env=dict(environment),
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL if quiet else None,
         )
-        if done.returncode == _INTERRUPTED:
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+        self._process.wait()
+        self._directory.cleanup()
+
+    def stop(self) -> None:
+        """End the process, if it still runs; from any thread. :meth:`value` then raises :class:`DeployError`."""
+        self._process.kill()
+
+    def value(self) -> Any:
+        """What the function returns; raises as :func:`call_in_process`."""
+        self._process.communicate(json.dumps(self._asked))
+        code = self._process.returncode
+        if code == _INTERRUPTED:
             raise KeyboardInterrupt
-        if done.returncode != 0 or not answer.is_file():
-            raise DeployError(f"the process that measures {_end_of(done.returncode, quiet)}")
-        found = json.loads(answer.read_text(encoding="utf-8"))
-    if "error" in found:
-        raise _rebuilt(found["error"])
-    return found["value"]
+        if code != 0 or not self._answer.is_file():
+            raise DeployError(f"the process that {self._does} {_end_of(code, self._quiet, self._mend)}")
+        return value_of(json.loads(self._answer.read_text(encoding="utf-8")))
 
 
 def serve(asked: Mapping[str, Any]) -> int:
     """What the process does: calls the function, writes what it returned or raised, and returns the exit status."""
     _end_with_parent()
     try:
-        function = getattr(importlib.import_module(asked["module"]), asked["function"])
-        answer = {"value": function(asked["request"])}
-    except Exception as error:
-        answer = {"error": _described(error)}
+        answer = answer_of(asked["module"], asked["function"], asked["request"])
     except KeyboardInterrupt:
         return _INTERRUPTED
     Path(asked["answer"]).write_text(json.dumps(answer), encoding="utf-8")
     return 0
+
+
+def answer_of(module: str, function: str, request: Any) -> dict[str, Any]:
+    """What a function of a module returns or raises, as a JSON value for :func:`value_of` in another process."""
+    try:
+        return {"value": getattr(importlib.import_module(module), function)(request)}
+    except Exception as error:
+        return {"error": _described(error)}
+
+
+def value_of(answer: Mapping[str, Any]) -> Any:
+    """The value of what :func:`answer_of` returned; raises what the function raised, in its class."""
+    if "error" in answer:
+        raise _rebuilt(answer["error"])
+    return answer["value"]
 
 
 def _end_with_parent() -> None:
@@ -99,11 +145,11 @@ def _rebuilt(data: Mapping[str, str]) -> Exception:
         if isinstance(kind, type) and issubclass(kind, Exception):
             error = kind(data["text"])
     if data["traceback"]:
-        error.add_note(f"In the process that measures:\n{data['traceback']}")
+        error.add_note(f"In the other process:\n{data['traceback']}")
     return error
 
 
-def _end_of(code: int, quiet: bool) -> str:
+def _end_of(code: int, quiet: bool, mend: str) -> str:
     if code >= 0:
         return f"failed with exit status {code}" + ("" if quiet else "; see its output above")
     try:
@@ -111,4 +157,4 @@ def _end_of(code: int, quiet: bool) -> str:
     except ValueError:
         name = f"signal {-code}"
     likely = ", most likely for lack of memory" if name == "SIGKILL" else ""
-    return f"was ended by {name}{likely}: use a smaller --batch or another target"
+    return f"was ended by {name}{likely}: {mend}"

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import shlex
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
 from kswap.benchmarks.request import OPTION, BenchmarkRequest, Option
 from kswap.cli.formats import format_option, show
+from kswap.cli.lists import Belongs, ListCommand, is_number, is_one_of, typed
 from kswap.cli.options import parse_size
 from kswap.cli.pictures import device_option, trust_option
-from kswap.errors import DeployError, nearest
+from kswap.errors import DeployError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FIELDS = {field.name: field for field in dataclasses.fields(BenchmarkRequest) if OPTION in field.metadata}
 _TYPES = typing.get_type_hints(BenchmarkRequest)
-_COMMAND = "kswap.bench.command"
 
 
 def _option_of(name: str) -> Option:
@@ -34,53 +32,17 @@ def _is_list(name: str) -> bool:
     return typing.get_origin(_TYPES[name]) is tuple
 
 
-_LISTS = [_option_of(name).flag for name in _FIELDS if _is_list(name)]
 _TARGETS = _option_of("targets").choices
 
 
-def _belongs(option: str, word: str) -> bool:
-    """Whether ``word`` goes on with the list of ``option``: a number, or the name of a target."""
-    if option != _option_of("targets").flag:
-        return re.fullmatch(r"[\d.,]+", word) is not None
-    parts = word.split(",")
-    if all(part in _TARGETS for part in parts):
-        return True
-    # A misspelt target is not the name of a model.
-    return bool(nearest(word, _TARGETS, 1)) and not re.search(r"[/._]", word)
+class _Lists(ListCommand):
+    """Options that take every number or target that follows."""
 
-
-def spread_lists(arguments: Iterable[str]) -> list[str]:
-    """``--batch 1 16`` and ``--batch 1,16`` as ``--batch 1 --batch 16``, and the same for ``--ch`` and ``--targets``.
-
-    >>> spread_lists(["--batch", "1", "16", "resnet50", "--targets", "eager,cuda"])
-    ['--batch', '1', '--batch', '16', 'resnet50', '--targets', 'eager', '--targets', 'cuda']
-    """
-    words = list(arguments)
-    made: list[str] = []
-    while words:
-        word = words.pop(0)
-        option, equals, value = word.partition("=")
-        if word == "--":
-            return [*made, word, *words]
-        if option not in _LISTS:
-            made.append(word)
-            continue
-        values = [value] if equals else [words.pop(0)] if words else []
-        if not values:
-            made.append(option)  # click says what is missing
-        while words and not words[0].startswith("-") and _belongs(option, words[0]):
-            values.append(words.pop(0))
-        for part in (part for text in values for part in text.split(",")):
-            made += [option, part]
-    return made
-
-
-class _Lists(click.Command):
-    """Options that take every number or target that follows, and a note of the command as it was typed."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_COMMAND] = shlex.join(["kswap", "bench", *args])
-        return super().parse_args(ctx, spread_lists(args))
+    lists: ClassVar[Mapping[str, Belongs]] = {
+        _option_of(name).flag: is_one_of(_TARGETS) if name == "targets" else is_number
+        for name in _FIELDS
+        if _is_list(name)
+    }
 
 
 def _request_options(command: Command) -> Command:
@@ -139,7 +101,7 @@ def bench(ctx: click.Context, /, format_: str, out: Path | None, **options: Any)
         given["targets"] = ()
     from kswap.benchmarks.run import run_in_process
 
-    found = run_in_process(BenchmarkRequest(**given, command=ctx.meta[_COMMAND]))
+    found = run_in_process(BenchmarkRequest(**given, command=typed(ctx)))
     if out is not None:
         from kswap.files import write_text
         from kswap.report.renderers import text_of

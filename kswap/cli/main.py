@@ -34,6 +34,7 @@ _COMMANDS = {
     "frontier": ("kswap.cli.frontier", "frontier"),
     "cam": ("kswap.cli.cam", "cam"),
     "optimize": ("kswap.cli.optimize", "optimize"),
+    "scan": ("kswap.cli.scan", "scan"),
     "models": ("kswap.cli.models", "models"),
     "rules": ("kswap.cli.rules", "rules"),
     "export": ("kswap.cli.export", "export"),

@@ -170,6 +170,17 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.studies.transfer.rendering:render_csv",
         },
     ),
+    "scan": Renderers(
+        "kswap.scans.result:Scan",
+        {
+            RICH: "kswap.scans.rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.scans.rendering:render_markdown",
+            "html": "kswap.scans.html:render_html",
+            "csv": "kswap.scans.rendering:render_csv",
+        },
+        saved=("json", "md", "html", "csv"),
+    ),
     "cams": Renderers(
         "kswap.analysis.cam:Cams",
         {

@@ -307,9 +307,8 @@ def test_wrong_arguments_are_one_line() -> None:
 def test_no_name_of_a_model_is_taken_for_a_target() -> None:
     from kswap.model_table.table import read_table
 
-    names = read_table()
-    taken = [name for name in names if command._belongs("--targets", name)]
-    assert taken == []
+    belongs = command.bench.lists["--targets"]
+    assert [name for name in read_table() if belongs(name)] == []
 
 
 def test_the_commands_targets_are_those_that_there_are() -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kswap.codec import decode, encode
 from kswap.errors import StudyError
-from kswap.files import read_json, write_text
 from kswap.studies.transfer.cases import Case
 from kswap.studies.transfer.settings import Settings
+from kswap.trials import claim, read_value, write_value
 
 T = TypeVar("T")
 
@@ -60,21 +58,14 @@ class StudyFiles:
 
     def claim(self, settings: Settings) -> None:
         """Write the settings where there are none yet. Raises :class:`StudyError` for a study with other ones."""
-        if not self.settings.exists():
-            write(self.settings, settings)
-        elif encode(read(self.settings, Settings)) != encode(settings):
-            raise StudyError(f"{self.root} holds a study with other settings: give those, or choose another --out")
+        claim(self.settings, settings, StudyError, "study")
 
 
 def write(path: Path, value: object) -> None:
     """Write a value as JSON, whole or not at all. Raises :class:`StudyError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StudyError(f"{path.parent} cannot be made: {error.strerror}; choose another --out") from error
-    write_text(path, json.dumps(encode(value), indent=1), StudyError)
+    write_value(path, value, StudyError)
 
 
 def read(path: Path, kind: type[T]) -> T:
     """Read a value that :func:`write` wrote. Raises :class:`StudyError`."""
-    return decode(kind, read_json(path, StudyError), str(path), StudyError)
+    return read_value(path, kind, StudyError)

@@ -1,0 +1,85 @@
+"""What decides the results of trials, stage by stage, as values that are stored beside them and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kswap.errors import DeployError
+from kswap.planning import PlanSettings
+from kswap.rules import load_rules
+from kswap.scans.trial import Trial
+
+
+@dataclass(frozen=True)
+class PlanningSettings:
+    """How every network is planned.
+
+    Args:
+        model_kwargs: Arguments of the builders.
+        input_size: ``(height, width)`` or ``(channels, height, width)``; else each model's own.
+        rules: A rule set as :meth:`kswap.rules.RuleSet.to_json` writes it; ``None`` is the preset of the scheme.
+        linear: Whether Linear layers are replaced too.
+        skip_strides: Stride 1 in so many of the first strided stages.
+    """
+
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    input_size: tuple[int, ...] | None = None
+    rules: Mapping[str, Any] | None = None
+    linear: bool = False
+    skip_strides: int = 0
+
+    def of(self, trial: Trial) -> PlanSettings:
+        """What a trial asks of the planner. Raises :class:`kswap.errors.KswapError` subclasses."""
+        assert trial.kind is not None
+        assert trial.scheme is not None
+        assert trial.ch is not None
+        rules = load_rules(None if self.rules is None else dict(self.rules), scheme=trial.scheme)
+        return PlanSettings.of(trial.ch, trial.scheme, rules, self.linear, trial.kind)
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """How one pass of every network is timed beside one of its original.
+
+    Args:
+        target: Where: a name of :data:`kswap.runtimes.targets.TARGETS`.
+        batch: Samples of a pass.
+        threads: Threads of a pass; ``None`` leaves the number to the runtime.
+        rounds: Fixes the number of rounds; else 15 to 60 of them, for 10 seconds.
+        autotune: Measures the implementation of each block; else it is estimated.
+        cpu: The processor: times of two machines do not go together.
+    """
+
+    target: str
+    batch: int = 1
+    threads: int | None = None
+    rounds: int | None = None
+    autotune: bool = True
+    cpu: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "threads", "rounds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise DeployError(f"{name} must be at least 1, not {value}")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How every network is trained, from fresh weights, and its original too.
+
+    Args:
+        recipe: A recipe's name or file, as for :func:`kswap.train`.
+        data: The pictures.
+        epochs: Instead of the recipe's.
+        seed: Of the weights, and of the order of the pictures.
+        device: Where it is trained.
+    """
+
+    recipe: str
+    data: str
+    epochs: int | None = None
+    seed: int = 0
+    device: str = "auto"
