@@ -57,12 +57,14 @@ def figure_bytes(scan: Scan, format_: str) -> bytes:
         for axes, (x, y) in zip(panels, pairs, strict=True):
             _draw(axes, scan, x, y)
         panels[0].legend(fontsize=7, loc="best", title="filled: on the Pareto front", title_fontsize=7)
-        undated = {"Date": None} if format_ == "svg" else {"Software": None}
-        figure.savefig(encoded, format=format_, dpi=_DPI, metadata=undated)
+        nothing = ("Creator", "Date", "Format", "Type") if format_ == "svg" else ("Software",)
+        figure.savefig(encoded, format=format_, dpi=_DPI, metadata=dict.fromkeys(nothing))
     return encoded.getvalue()
 
 
 def _draw(axes: Any, scan: Scan, x: Quantity, y: Quantity) -> None:
+    from matplotlib.ticker import LogLocator
+
     front = set(scan.fronts[x.key])
     colours = {model: f"C{number % 10}" for number, model in enumerate(scan.models)}
     series: dict[tuple[str, str | None, str | None], list[Row]] = {}
@@ -70,7 +72,9 @@ def _draw(axes: Any, scan: Scan, x: Quantity, y: Quantity) -> None:
         series.setdefault((row.trial.model, row.trial.kind, row.trial.scheme), []).append(row)
     kinds = list(dict.fromkeys((kind, scheme) for _, kind, scheme in series))
     for (model, kind, scheme), rows in series.items():
-        marker = "*" if kind is None else _MARKERS[kinds.index((kind, scheme)) % len(_MARKERS)]
+        place = kinds.index((kind, scheme))
+        marker = "*" if kind is None else _MARKERS[place % len(_MARKERS)]
+        side = {"xytext": (5, 3), "ha": "left"} if place % 2 else {"xytext": (-5, 3), "ha": "right"}
         points = [(point, row) for row in rows if (point := _point(row, x, y)) is not None]
         if not points:
             continue
@@ -79,7 +83,7 @@ def _draw(axes: Any, scan: Scan, x: Quantity, y: Quantity) -> None:
         for (a, b), row in points:
             if row.trial.ch is not None:
                 text = str(row.trial.ch)
-                axes.annotate(text, (a, b), (4, 4), textcoords="offset points", fontsize=7, color=colour)
+                axes.annotate(text, (a, b), textcoords="offset points", fontsize=7, color=colour, **side)
         fills = [colour if row in front else "none" for _, row in points]
         xs, ys = zip(*(point for point, _ in points), strict=True)
         axes.scatter(xs, ys, s=36, marker=marker, facecolors=fills, edgecolors=colour, zorder=3)
@@ -91,8 +95,9 @@ def _draw(axes: Any, scan: Scan, x: Quantity, y: Quantity) -> None:
     for quantity, axis, scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
         if quantity not in _PERCENT:
             scale("log")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("{x:g}")
+            axis.set_minor_formatter("")
     axes.tick_params(which="both", labelsize=7)
     axes.grid(alpha=0.3, which="both")
 
