@@ -216,6 +216,8 @@ def convert(
     if optimizer is not None:
         follow_(optimizer, original, converted)
     step = samples.step(seed) if trained is not None and samples is not None else WeightsStep(initialiser.name, seed)
+    if of_converted is not None:
+        step = WeightsStep("loaded", data=Path(of_converted).name)
     origin = rules_origin(settings.rules, made.rules) if replayed is None else RulesOrigin(made.rules)
     provenance = provenance_of(source, origin, base_hash, seed, weights_text(model, source, pretrained), (step,))
     notes = (*run.notes, *source.notes)

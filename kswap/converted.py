@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,8 +10,11 @@ import torch
 from torch import fx, nn
 
 from kswap.graph.call import Call
+from kswap.graph.clone import full_clone
 from kswap.graph.tracer import graph_module
 from kswap.planner.plan import Plan
+from kswap.report.calls import current_call
+from kswap.report.provenance import WeightsStep
 from kswap.report.report import Report
 from kswap.saved.directory import save
 from kswap.saved.other_routes import warn_where_saved_otherwise_
@@ -46,8 +49,8 @@ class Conversion:
         """
         return graph_module(self.model, self.call)
 
-    def load_weights_(self, path: str | Path) -> None:
-        """Copy the trained weights of a file into ``model``, on whatever device it is.
+    def with_weights(self, path: str | Path) -> Conversion:
+        """The same conversion with the trained weights of a file, in a copy of the model.
 
         Args:
             path: safetensors, or what ``torch.save``, Lightning, the Trainer of transformers or timm's ``train.py``
@@ -55,7 +58,13 @@ class Conversion:
 
         Raises :class:`kswap.errors.ModelError` where it cannot be read or does not fit.
         """
-        load_checkpoint_(self.model, path, f"{self.plan.model} as it was converted")
+        model = full_clone(self.model)
+        load_checkpoint_(model, path, f"{self.plan.model} as it was converted")
+        report = self.report
+        if report.provenance is not None:
+            step = WeightsStep("loaded", data=Path(path).name)
+            report = report.with_provenance(report.provenance.after(current_call(), step))
+        return replace(self, model=model, report=report)
 
     def save(self, directory: str | Path, force: bool = False) -> Path:
         """Write weights, plan and reports into ``directory``; see :func:`kswap.saved.directory.save`."""

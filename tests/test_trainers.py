@@ -78,8 +78,7 @@ def test_a_checkpoint_becomes_a_directory(train: Callable[[nn.Module, Path], Pat
     checkpoint = train(conversion.model, tmp_path / "run")
     model = conversion.model.eval()
     assert not torch.equal(model.state_dict()["fc.weight"], fresh)
-    other = converted(seed=2)
-    other.load_weights_(checkpoint)
+    other = converted(seed=2).with_weights(checkpoint)
     loaded = kswap.load(other.save(tmp_path / "saved"))
     assert torch.equal(loaded.model(PICTURES), model(PICTURES))
 
@@ -97,7 +96,8 @@ def test_a_model_of_transformers_goes_on_in_its_trainer(tmp_path: Path) -> None:
     )
     items: Any = [{"pixel_values": picture, "labels": label} for picture, label in zip(PICTURES, LABELS, strict=True)]
     transformers.Trainer(conversion.model, arguments, train_dataset=items).train()
-    other = kswap.convert(original, ch=8, example_input=inputs, seed=1)
-    other.load_weights_(tmp_path / "run" / "checkpoint-2" / "model.safetensors")
+    other = kswap.convert(original, ch=8, example_input=inputs, seed=1).with_weights(
+        tmp_path / "run" / "checkpoint-2" / "model.safetensors"
+    )
     loaded = kswap.load(other.save(tmp_path / "saved"), model=original)
     assert torch.equal(loaded.model(**inputs).logits, conversion.model.eval()(**inputs).logits)

@@ -53,9 +53,10 @@ def test_what_a_trainer_saved_becomes_a_directory(way: str, tmp_path: Path) -> N
     WAYS[way](conversion.model, tmp_path / "checkpoint")
     named = kswap.convert("test_resnet", weights=tmp_path / "checkpoint", **SETTINGS)
     assert "trained weights from the file checkpoint" in named.report.notes
-    other = kswap.convert("test_resnet", **SETTINGS)
-    other.load_weights_(tmp_path / "checkpoint")
+    other = kswap.convert("test_resnet", **SETTINGS).with_weights(tmp_path / "checkpoint")
     for number, made in enumerate((named, other)):
+        assert made.report.provenance
+        assert str(made.report.provenance.weights[-1]) == "loaded from checkpoint"
         loaded = kswap.load(made.save(tmp_path / f"saved{number}"))
         assert torch.equal(loaded.model(PICTURE), wanted)
 
@@ -99,5 +100,5 @@ def test_weights_of_another_conversion_are_refused_and_nothing_changes(tmp_path:
     conversion = trained()
     before = conversion.model(PICTURE)
     with pytest.raises(ModelError, match="does not fit test_resnet as it was converted"):
-        conversion.load_weights_(tmp_path / "mine.pth")
+        conversion.with_weights(tmp_path / "mine.pth")
     assert torch.equal(conversion.model(PICTURE), before)
