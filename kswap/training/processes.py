@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ def joined_processes() -> Iterator[Processes]:
     if own:
         if torch.cuda.is_available():
             torch.cuda.set_device(local)
+        # The strides of 1x1 kernels are not unique, and the reducer remarks on that in each process.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), local)

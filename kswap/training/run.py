@@ -16,7 +16,7 @@ from kswap.codec import encode
 from kswap.converted import Conversion
 from kswap.data.prepared import fingerprint
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import DataError
+from kswap.errors import DataError, TrainingError
 from kswap.nn import PointwiseBlock
 from kswap.progress import progress_bar
 from kswap.training.augmentation import BatchAugmentation
@@ -104,11 +104,9 @@ class TrainingRun:
 
     def train(self, work: WorkDirectory | None, checkpoint_seconds: float, shown: bool) -> State:
         """All steps, or those that are left; afterwards the model has the weights of the end."""
-        from timm.task import ClassificationTask
-
         recipe, device = self.recipe, self.loaded.device
         classifier = self._classifier()
-        task = ClassificationTask(classifier, criterion=self._criterion(), device=device, verbose=False)
+        task = _classification_task(classifier, self._criterion(), device)
         if self.processes.count > 1:
             task.prepare_distributed(device_ids=[device.index] if device.type == "cuda" else None)
         optimizer = optimizer_of(
@@ -287,6 +285,14 @@ class _ReadAhead:
         batches = self._next[1]
         self._next = (step + 1, batches)
         return next(batches)
+
+
+def _classification_task(classifier: nn.Module, criterion: nn.Module, device: torch.device) -> Any:
+    try:
+        from timm.task import ClassificationTask
+    except ImportError as error:
+        raise TrainingError("training needs timm 1.0.25 or newer: pip install 'kswap[train]'") from error
+    return ClassificationTask(classifier, criterion=criterion, device=device, verbose=False)
 
 
 def _normalized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
