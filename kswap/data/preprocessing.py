@@ -147,7 +147,12 @@ class Preprocessing:
             DataError: As when called.
         """
         import torch
+        from torchvision.transforms.functional import pil_to_tensor
 
+        _, height, width = self.input_size
+        if self.crop == 1 and picture.size == (width, height):  # nothing to resize, which takes most of the time
+            pixels: Tensor = pil_to_tensor(picture.convert(self.mode))
+            return pixels
         return self._unscaled(picture).mul(255).round().to(torch.uint8)
 
     @cached_property

@@ -63,12 +63,17 @@ class TensorPictures:
 
     def _read(self, shape: tuple[int, ...], times: int, shown: bool) -> Tensor | None:
         """All pictures, each pixel once where the input repeats it; ``None`` where a picture has another size."""
+        from torchvision.transforms.functional import pil_to_tensor
+
         kept = torch.empty(shape, dtype=torch.uint8)
         with progress_bar("reading pictures", len(self), shown=shown) as bar:
             for number in range(len(self)):
-                if times > 1 and self.images.picture(number).size != (shape[3], shape[2]):
+                if times == 1:
+                    kept[number] = self._prepared.made(number)
+                elif (picture := self.images.picture(number)).size == (shape[3], shape[2]):
+                    kept[number] = pil_to_tensor(picture.convert(self.preprocessing.mode))
+                else:
                     return None
-                kept[number] = self._prepared.made(number)[:, ::times, ::times]
                 if number % 100 == 99:
                     bar.advance(100)
         return kept

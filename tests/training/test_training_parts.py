@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from pictures_fixture import noise
 from torch import Tensor, nn
 
+from kswap.data.images import ImageSet
+from kswap.data.preprocessing import Preprocessing
 from kswap.training.augmentation import Augmentation, BatchAugmentation
 from kswap.training.optimizer import optimizer_of
+from kswap.training.pictures import TensorPictures
 from kswap.training.recipe import Schedule, load_training_recipe, training_recipes
 from kswap.training.schedules import schedule_of
 
@@ -125,3 +131,26 @@ def test_shifted_colours_stay_within_the_picture() -> None:
     assert found.amin() >= images.amin()
     assert found.amax() <= images.amax()
     assert not torch.equal(found, images)
+
+
+def folder_of(path: Path, sizes: Sequence[tuple[int, int]]) -> ImageSet:
+    for number, size in enumerate(sizes):
+        (path / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        noise(number, size).save(path / "ab"[number % 2] / f"{number}.png")
+    return ImageSet(path)
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["one size", "two sizes"])
+@pytest.mark.parametrize("resize", ["nearest", "linear"])
+def test_pictures_in_memory_are_those_of_the_preprocessing(tmp_path: Path, resize: str, odd: bool) -> None:
+    images = folder_of(tmp_path, [(8, 8)] * 5 + ([(16, 8)] if odd else [(8, 8)]))
+    preprocessing = Preprocessing((3, 24, 24), resize=resize)
+    pictures = TensorPictures(images, preprocessing, torch.device("cpu"), shown=False)
+    expected = torch.stack([preprocessing.pixels(images.picture(number)) for number in (5, 0, 3)])
+    assert torch.equal(pictures.pixels(torch.tensor([5, 0, 3])), expected)
+
+
+def test_pixels_of_a_picture_that_fits_are_unchanged() -> None:
+    picture, preprocessing = noise(1, (24, 24)), Preprocessing((3, 24, 24))
+    whole = preprocessing.normalized(preprocessing.pixels(picture))
+    assert torch.equal(whole, preprocessing(picture))
