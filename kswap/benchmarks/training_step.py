@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._pytree import tree_leaves
 
 from kswap.errors import DeployError, first_line
+from kswap.graph.call import tensors_in
 from kswap.graph.clone import full_clone
 
 # So small that the weights hardly change over any number of steps: no side may run into infinities.
@@ -55,7 +55,7 @@ def training_step(model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], 
 
 
 def _loss(outputs: object) -> Tensor:
-    found = [x for x in tree_leaves(outputs) if isinstance(x, Tensor) and x.is_floating_point()]
+    found = [x for x in tensors_in(outputs) if x.is_floating_point()]
     if len(found) == 1 and found[0].ndim == 2:
         return functional.cross_entropy(found[0], torch.zeros(len(found[0]), dtype=torch.long, device=found[0].device))
     return torch.stack([x.sum() for x in found]).sum()

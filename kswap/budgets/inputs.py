@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from kswap.graph.call import Call
+from kswap.graph.call import Call, first_tensor
 from kswap.nn.affine import affine_of
 from kswap.nn.pointwise import channel_dim, channels_of
 from kswap.projection.moments import Moments, MomentSums
@@ -72,7 +71,7 @@ def layer_inputs(
 
     def note(name: str) -> Any:
         def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-            x = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+            x = first_tensor((args, kwargs))
             shapes.setdefault(name, tuple(x.shape))
             calls[name] += 1
             rows, nothing = positions.of(layer, x, output.narrow(channel_dim(layer), 0, 0))

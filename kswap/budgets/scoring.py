@@ -10,11 +10,10 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from kswap.budgets.inputs import LayerInputs
 from kswap.errors import PlanError, nearest
-from kswap.graph.call import Call
+from kswap.graph.call import Call, first_tensor, tensors_in
 from kswap.nn.pointwise import stride_of
 from kswap.projection.moments import Moments
 from kswap.projection.walk import Walk, walk_of
@@ -94,7 +93,7 @@ class OutputChange:
 
 def _tensors(output: Any) -> tuple[Tensor, ...]:
     """The tensors of numbers in what a network returns."""
-    return tuple(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point())
+    return tuple(tensor for tensor in tensors_in(output) if tensor.is_floating_point())
 
 
 @contextmanager
@@ -106,7 +105,7 @@ def computing(layer: nn.Module, matrix: Tensor, moments: Moments) -> Iterator[No
     strides = stride_of(layer)
 
     def hook(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
-        x = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+        x = first_tensor((args, kwargs))
         if not strides:
             return F.linear(x, replaced, bias).to(output.dtype)
         kernel = replaced.reshape(*replaced.shape, *(1,) * len(strides))

@@ -21,6 +21,20 @@ _MOST_DEPTH = 20
 _MOST_NUMBERS = 2**40
 
 
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in nested tuples, lists and dicts, in order."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def first_tensor(value: Any) -> Tensor:
+    """The first tensor in nested tuples, lists and dicts, which must hold one.
+
+    >>> first_tensor((2.0, {"x": torch.ones(1)}))
+    tensor([1.])
+    """
+    return tensors_in(value)[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """Arguments of a forward pass; tensors may be nested in tuples, lists and dicts.
@@ -68,7 +82,7 @@ class Call:
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors, those of the positional arguments first."""
-        return [leaf for leaf in tree_leaves((self.args, dict(self.kwargs))) if isinstance(leaf, Tensor)]
+        return tensors_in((self.args, dict(self.kwargs)))
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from kswap.graph.call import Call, Example
+from kswap.graph.call import Call, Example, tensors_in
 from kswap.graph.clone import full_clone, is_on_meta, meta_clone
 from kswap.nn.grouped import GroupedPointwise
 from kswap.nn.norms_and_activations import is_activation, is_norm
@@ -71,7 +71,7 @@ class Observation:
 
 
 def _numel(value: Any) -> int:
-    return sum(t.numel() for t in tree_flatten(value)[0] if isinstance(t, Tensor))
+    return sum(tensor.numel() for tensor in tensors_in(value))
 
 
 def _convolution(args: tuple[Any, ...], out: Tensor) -> Tally:
@@ -226,7 +226,7 @@ class _Recorder:
         record = self.records.setdefault(name, ModuleRecord())
         record.calls += 1
         record.tally = record.tally + (self.total - start)
-        first_in, first_out = _first_tensor(args), _first_tensor(out)
+        first_in, first_out = next(iter(tensors_in(args)), None), next(iter(tensors_in(out)), None)
         record.in_shape = tuple(first_in.shape) if first_in is not None else None
         if first_out is not None:
             record.out_shape = tuple(first_out.shape)
@@ -234,10 +234,6 @@ class _Recorder:
         if whole and not self.inside_whole:
             sources = self._sources((args, kwargs))
             self._produced(out, self.graph.create_node("call_module", name, sources))
-
-
-def _first_tensor(value: Any) -> Tensor | None:
-    return next((t for t in tree_flatten(value)[0] if isinstance(t, Tensor)), None)
 
 
 class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -11,8 +11,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from kswap.errors import DeployError, first_line
+from kswap.graph.call import tensors_in
 from kswap.graph.clone import full_clone
-from kswap.runtimes.prepared import relative_error, tensors_in
+from kswap.runtimes.prepared import relative_error
 
 # Folding rounds each weight once more. A difference of up to this many times the precision of the dtype (1e-3 in
 # float32), relative to the largest output, is accepted at once. The slow tests hold the smaller models of timm to 1e-5.

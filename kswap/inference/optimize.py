@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kswap.errors import DeployError
+from kswap.graph.call import tensors_in
 from kswap.graph.clone import full_clone, is_on_meta
 from kswap.graph.observe import observe
 from kswap.graph.random_state import preserved_random_state
@@ -19,7 +20,7 @@ from kswap.inference.model_tuning import TunedModel, tune_model
 from kswap.inference.record import Optimization, OptimizedBlock, record_
 from kswap.inference.selection import FoldedModel, build
 from kswap.nn.implementation import ImplementationId
-from kswap.runtimes.prepared import tensors_in, torch_threads
+from kswap.runtimes.prepared import torch_threads
 from kswap.runtimes.targets import check_target
 from kswap.sources.check import check_model
 from kswap.sources.inputs import Inputs, call_for

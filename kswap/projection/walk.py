@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from kswap.errors import KswapError
-from kswap.graph.call import Call
+from kswap.graph.call import Call, first_tensor
 from kswap.graph.tracer import MODE, graph_module
 
 # Bytes of the intermediate results that a walk keeps, of both networks together.
@@ -178,8 +178,7 @@ def _inputs_of(root: nn.Module, name: str, call: Call, calls: int) -> list[Tenso
     found: list[Tensor] = []
 
     def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tensor = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        found.append(tensor.clone())
+        found.append(first_tensor((args, kwargs)).clone())
         if len(found) == calls:
             raise _Reached
 
@@ -282,7 +281,7 @@ def _copied(known: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
 
 def _first_tensor(node: fx.Node, known: dict[fx.Node, Any]) -> Tensor:
     sources = fx.node.map_arg((node.args, node.kwargs), lambda source: known[source])
-    return next(leaf for leaf in tree_leaves(sources) if isinstance(leaf, Tensor))
+    return first_tensor(sources)
 
 
 def _size(values: _Values) -> int:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from kswap.errors import DeployError
+from kswap.graph.call import tensors_in
 from kswap.runtimes.exported import Exported
 from kswap.runtimes.formats import FORMATS
 from kswap.runtimes.formats.destination import check_destination
-from kswap.runtimes.prepared import in_eval_mode, relative_error, tensors_in
+from kswap.runtimes.prepared import in_eval_mode, relative_error
 
 if TYPE_CHECKING:
     from kswap.runtimes.formats.format import Run

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from kswap.graph.call import tensors_in
 from kswap.runtimes.onnx_graph import onnx_graph
-from kswap.runtimes.prepared import Prepared, failure, tensors_in
+from kswap.runtimes.prepared import Prepared, failure
 
 Array = np.ndarray[Any, Any]
 

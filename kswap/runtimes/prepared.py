@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from kswap.errors import DeployError, first_line
 from kswap.graph.clone import full_clone
@@ -63,11 +63,6 @@ def slices_of(inputs: tuple[Any, ...], count: int) -> list[tuple[Any, ...]]:
     leaves, nesting = tree_flatten(inputs)
     parts = [leaf.chunk(count) if isinstance(leaf, Tensor) else (leaf,) * count for leaf in leaves]
     return [tree_unflatten(list(part), nesting) for part in zip(*parts, strict=True)]
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:

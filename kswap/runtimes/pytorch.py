@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from kswap.graph.call import tensors_in
 from kswap.graph.clone import full_clone
-from kswap.runtimes.prepared import Prepared, tensors_in
+from kswap.runtimes.prepared import Prepared
 
 
 def placed(model: nn.Module, inputs: tuple[Any, ...], device: str) -> tuple[nn.Module, tuple[Any, ...]]:

@@ -35,7 +35,7 @@ def _write(model: nn.Module, inputs: tuple[Any, ...], path: Path) -> list[str]:
 def _read(path: Path) -> Run:
     import torch
 
-    from kswap.runtimes.prepared import tensors_in
+    from kswap.graph.call import tensors_in
 
     module = torch.export.load(path).module()
 
