@@ -101,7 +101,7 @@ def computing(layer: nn.Module, matrix: Tensor, moments: Moments) -> Iterator[No
     """Inside, the pointwise ``layer`` computes ``matrix x + bias`` instead; the bias keeps its mean output."""
     weight = next(layer.parameters())
     replaced = matrix.to(weight)
-    bias = (moments.y_mean - matrix @ moments.x_mean).to(weight)
+    bias = moments.bias_of(matrix).to(weight)
     strides = stride_of(layer)
 
     def hook(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:

@@ -111,4 +111,4 @@ def _write_(layer: nn.Module, matrix: Tensor, moments: Moments, keep: Tensor | N
     assert isinstance(weight, Tensor)
     weight.copy_(matrix.reshape(weight.shape))
     if isinstance(bias, Tensor):
-        bias.copy_(moments.y_mean - matrix @ (moments.x_mean if keep is None else moments.x_mean[keep]))
+        bias.copy_(moments.bias_of(matrix, keep))

@@ -45,6 +45,19 @@ class Moments:
         left = total - 2 * float((matrix * self.yx).sum()) + float(((matrix @ self.xx) * matrix).sum())
         return max(left, 0.0) / total if total > 0 else 0.0
 
+    def bias_of(self, matrix: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The bias ``(F,)`` that gives ``matrix x + bias`` the mean output.
+
+        Args:
+            matrix: ``(F, Ic)``, or ``(F, len(keep))``.
+            keep: the input channels that ``matrix`` reads, where it does not read all.
+
+        >>> x = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+        >>> Moments.of(x, x + 1).bias_of(torch.eye(2).double())
+        tensor([1., 1.], dtype=torch.float64)
+        """
+        return self.y_mean - matrix @ (self.x_mean if keep is None else self.x_mean[keep])
+
 
 class MomentSums:
     """Sums from which :class:`Moments` are made; one batch at a time.

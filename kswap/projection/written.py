@@ -63,6 +63,6 @@ def write_bias_(block: PointwiseBlock, layers: tuple[nn.Module, ...], moments: M
     biases = [bias for bias in (layer.bias for layer in layers) if isinstance(bias, Tensor)]
     if not biases:
         return
-    wanted = (moments.y_mean - matrix_of(block).weight @ moments.x_mean)[order]
+    wanted = moments.bias_of(matrix_of(block).weight)[order]
     for bias, values in zip(biases, torch.split(wanted, [len(bias) for bias in biases]), strict=True):
         bias.copy_(values)
