@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_map
 from kswap.errors import PlanError
 from kswap.graph.call import Call
 from kswap.graph.clone import is_on_meta
+from kswap.graph.device import device_of
 from kswap.graph.initialisers import Initialiser
 from kswap.graph.observe import Observation, is_shape, output_shapes
 from kswap.graph.splice import Replacement, splice_, undo_
@@ -60,7 +61,7 @@ def _run(
     """
     if is_on_meta(model):
         return {}, None
-    output, wrong = check_run(model, replacements, call.to(next(iter(model.parameters())).device))
+    output, wrong = check_run(model, replacements, call.to(device_of(model)))
     found = output_shapes(output)
     if observation.real:  # a detector finds other boxes with other weights, of the same kind
         alike = _without_counts(found) == _without_counts(observation.outputs)

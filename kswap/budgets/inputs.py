@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kswap.graph.call import Call, first_tensor
+from kswap.graph.device import device_of
 from kswap.nn.affine import affine_of
 from kswap.nn.pointwise import channel_dim, channels_of
 from kswap.projection.moments import Moments, MomentSums
@@ -80,7 +81,7 @@ def layer_inputs(
         return hook
 
     handles = [model.get_submodule(n).register_forward_hook(note(n), with_kwargs=True) for n in names]
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     try:
         for batch in batches:
             batch.to(device).on(model)

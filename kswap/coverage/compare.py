@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from kswap.errors import first_line
+from kswap.graph.device import device_of
 from kswap.sources.builders import build
 from kswap.sources.source import Source
 
@@ -46,7 +47,7 @@ class Counterparts:
     size: tuple[int, ...]
 
     def _example(self, model: nn.Module) -> Tensor:
-        example = torch.empty(2, *self.size, device=next(model.parameters()).device)
+        example = torch.empty(2, *self.size, device=device_of(model))
         return example if example.is_meta else example.normal_()
 
     def _of_original(self, action: Action) -> tuple[Any, list[Any]] | None:

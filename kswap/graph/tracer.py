@@ -14,6 +14,7 @@ from torch import fx, nn
 from kswap.errors import KswapError, first_line
 from kswap.graph.call import Call
 from kswap.graph.clone import full_clone, meta_clone
+from kswap.graph.device import device_of
 from kswap.nn.grouped import GroupedPointwise
 from kswap.nn.indices import IndexBuffers
 from kswap.nn.norms_and_activations import is_activation, is_norm
@@ -211,7 +212,7 @@ def graph_module(model: nn.Module, call: Call) -> fx.GraphModule:
     if any(node.target == MODE for node in nodes):
         layers = [value for value in targets.values() if isinstance(value, nn.Module)]
         targets[MODE] = TrainingMode(next((m for m in layers if _holds_layers(m)), model))
-    _move_devices_(traced.graph, next(iter(model.parameters())).device)
+    _move_devices_(traced.graph, device_of(model))
     module = fx.GraphModule(targets, traced.graph, class_name=type(model).__name__)
     module.graph.lint()
     own = set(model.modules())

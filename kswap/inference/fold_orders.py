@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kswap.graph.call import Call
+from kswap.graph.device import device_of
 from kswap.graph.hidden_channels import find_hidden_channels
 from kswap.graph.narrow import ALONG, INPUTS, OUTPUTS, inputs_of, outputs_of, with_channels
 from kswap.graph.observe import observe
@@ -95,7 +96,7 @@ def _with_outputs(module: nn.Module, order: Tensor) -> nn.Module:
         indices = torch.tensor(last.indices("order"))[order].tolist()
         parts = [*before, *_unless_plain(last, indices, _filters(before[-1]))]
     else:
-        parts = [*before, last, ChannelOrder(order.tolist(), _device(module), _dim(module))]
+        parts = [*before, last, ChannelOrder(order.tolist(), device_of(module), _dim(module))]
     return _put_together(module, parts)
 
 
@@ -109,7 +110,7 @@ def _with_inputs(module: nn.Module, order: Tensor) -> nn.Module:
         indices = places[torch.tensor(first.indices("order"))].tolist()
         parts = [*_unless_plain(first, indices, len(order)), *after]
     else:
-        parts = [ChannelOrder(places.tolist(), _device(module), _dim(module)), first, *after]
+        parts = [ChannelOrder(places.tolist(), device_of(module), _dim(module)), first, *after]
     return _put_together(module, parts)
 
 
@@ -140,10 +141,6 @@ def _is_permutation(order: Sequence[int]) -> bool:
 def _filters(layer: nn.Module) -> int | None:
     found = getattr(layer, "out_channels", getattr(layer, "out_features", None))
     return found if isinstance(found, int) else None
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device
 
 
 def _dim(module: nn.Module) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kswap.errors import DeployError
 from kswap.graph.call import tensors_in
 from kswap.graph.clone import full_clone, is_on_meta
+from kswap.graph.device import device_of
 from kswap.graph.observe import observe
 from kswap.graph.random_state import preserved_random_state
 from kswap.inference.agreement import checked_error, run
@@ -130,7 +131,7 @@ def _inputs(model: nn.Module, example: Tensor | Inputs | None) -> Inputs:
     """What the model is called with: the example unchanged, or one random sample of the model's input size."""
     if example is not None:
         return example if isinstance(example, tuple) else (example,)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     zeros = call_for(model, source_of_module(model)).tensors
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(x.shape, generator=generator).to(device) for x in zeros)

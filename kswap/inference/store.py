@@ -14,6 +14,7 @@ from kswap.codec import decode, encode
 from kswap.converted import Conversion
 from kswap.errors import DeployError, SavedError, nearest
 from kswap.files import read_json, write_text
+from kswap.graph.device import device_of
 from kswap.inference.block_tuning import Watcher
 from kswap.inference.format_1 import translated
 from kswap.inference.optimize import optimize_for_inference
@@ -138,7 +139,7 @@ def load_optimized(
 def _example(conversion: Conversion, batch: int, size: tuple[int, ...] | None) -> torch.Tensor:
     own = conversion.plan.input_size
     shape = own if size is None else size if len(size) == len(own) else (own[0], *size)
-    device = next(conversion.model.parameters()).device
+    device = device_of(conversion.model)
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from kswap.graph.device import device_of
 from kswap.graph.modes import evaluating
 from kswap.graph.splice import Replacement, put_, undo_
 from kswap.nn.affine import affine_of
@@ -64,7 +65,7 @@ def project_(
     begin = time.perf_counter()
     waiting = {done.name: done for done in replacements}
     undo_(converted, replacements)
-    converted.to(next(original.parameters()).device)  # the layers that are back were not there when it was moved
+    converted.to(device_of(original))  # the layers that are back were not there when it was moved
     sites, errors = {site.name: site for site in plan.sites}, []
     positions = Positions(_MOST_POSITIONS // len(calibration.batches), torch.Generator().manual_seed(seed))
     with ExitStack() as during:

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from kswap.errors import KswapError
 from kswap.graph.call import Call, first_tensor
+from kswap.graph.device import device_of
 from kswap.graph.tracer import MODE, graph_module
 
 # Bytes of the intermediate results that a walk keeps, of both networks together.
@@ -66,7 +67,7 @@ class GraphWalk(Walk):
         most_kept: int = MOST_KEPT,
     ) -> None:
         self._roots = (converted, original)
-        self._device = _device_of(original)
+        self._device = device_of(original)
         self._batches = batches
         self._traced = traced
         self._nodes = list(traced.graph.nodes)
@@ -152,7 +153,7 @@ class WholeWalk(Walk):
     ) -> None:
         """``calls`` says how often one forward pass calls a module, by its name."""
         self._roots = (converted, original)
-        self._device = _device_of(original)
+        self._device = device_of(original)
         self._batches = batches
         self._calls = calls
 
@@ -214,7 +215,7 @@ def walk_of(
     if any(calls.get(name, 0) != 1 for name in names):
         return whole
     try:
-        first = batches[0].to(_device_of(original))
+        first = batches[0].to(device_of(original))
         traced = graph_module(original, first)
         along = GraphWalk(original, converted, batches, traced, most_kept)
         same = _agree(lambda: along.output_of(first.map(torch.clone)), lambda: first.map(torch.clone).on(original))
@@ -235,10 +236,6 @@ def _agree(graph: Callable[[], Any], model: Callable[[], Any]) -> bool:
         return False
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if isinstance(a, Tensor) and isinstance(b, Tensor)]
     return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[int, tuple[fx.Node, ...]]:

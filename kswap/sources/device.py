@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from kswap.errors import ModelError
+from kswap.graph.device import device_of
 
 
 def choose_device(device: str | torch.device | None, model: nn.Module | str | None = None) -> torch.device:
     """The device for ``"auto"``, a name, or (``None``) that of the module. Raises :class:`ModelError`."""
     if device is None:
-        tensor = None if isinstance(model, str) or model is None else next(iter(model.parameters()), None)
-        return tensor.device if tensor is not None else torch.device("cpu")
+        return device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
