@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 from typing import Any
 
@@ -11,7 +10,8 @@ import click
 
 from kswap.cli.ending import PIPE_CLOSED, end_tidily_on_termination, status_of
 from kswap.cli.examples import epilog_of
-from kswap.errors import KswapError, called_from_command_line, excerpt, message_line, nearest
+from kswap.cli.lazy_group import LazyGroup
+from kswap.errors import KswapError, called_from_command_line, message_line
 from kswap.report.calls import called_as, command_text
 from kswap.version import __version__
 
@@ -57,27 +57,16 @@ def _one_line(error: click.UsageError) -> BadInput:
     return BadInput(f"{message}; see `{path} --help`")
 
 
-class Commands(click.Group):
-    """Imports a subcommand when it is asked for, and turns every user's mistake into one line."""
+class Commands(LazyGroup):
+    """Turns every user's mistake into one line."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+    places = _COMMANDS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, name = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
-        command.epilog = command.epilog or epilog_of(cmd_name)
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.epilog = command.epilog or epilog_of(cmd_name)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if not name.startswith("-") and name not in _COMMANDS:
-            ctx.fail(f"No such command '{excerpt(name)}'{nearest(name, _COMMANDS)}")
-        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
         run = functools.partial(super().main, *args, **kwargs, standalone_mode=False)

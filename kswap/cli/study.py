@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from kswap.cli.lazy_group import LazyGroup
 
 # Each study with the command that runs it, imported when it is asked for.
 _STUDIES = {"transfer": ("kswap.cli.studies.transfer", "transfer")}
 
 
-class Studies(click.Group):
+class Studies(LazyGroup):
     """A command a study."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_STUDIES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _STUDIES:
-            return None
-        module, name = _STUDIES[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+    places = _STUDIES
+    what = "study"
 
 
 @click.group(cls=Studies)

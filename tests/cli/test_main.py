@@ -46,6 +46,8 @@ def start(*arguments: str, **kwargs: object) -> subprocess.Popen[bytes]:
 
 def test_a_typing_error_in_a_command_is_answered_with_the_nearest() -> None:
     assert refusal("convrt") == "Error: No such command 'convrt'; did you mean convert?; see `kswap --help`"
+    said = refusal("study", "transfre")
+    assert said == "Error: No such study 'transfre'; did you mean transfer?; see `kswap study --help`"
     assert "did you mean" not in refusal("x" * 100_000)
 
 
