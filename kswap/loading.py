@@ -18,8 +18,8 @@ from kswap.graph.narrow import narrow_all_
 from kswap.graph.random_state import preserved_random_state
 from kswap.graph.splice import splice_
 from kswap.planner.plan import Plan
-from kswap.saved.directory import read_report
 from kswap.saved.manifest import Manifest, read_manifest
+from kswap.saved.reading import read_report
 from kswap.saved.weights import load_weights_, read_weights
 from kswap.sources.builders import build
 from kswap.sources.check import check_original

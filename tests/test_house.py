@@ -41,7 +41,7 @@ FLOORS = (
     {"transfer"},
     {"papers"},
     {"keras"},
-    {"coverage", "studies", "scans"},
+    {"coverage", "studies", "scans", "checks"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

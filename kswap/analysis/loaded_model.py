@@ -149,7 +149,7 @@ def baseline_of(
 
 
 def _baseline(source: Source, module: nn.Module, directory: str | Path, target: torch.device) -> LoadedModel:
-    from kswap.saved.directory import read_report
+    from kswap.saved.reading import read_report
 
     made = Preprocessing.of(module, read_report(directory).input_size)
     return LoadedModel(module.to(target), f"{source.title} (baseline)", target, made)

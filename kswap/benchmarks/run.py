@@ -24,7 +24,7 @@ from kswap.errors import DeployError, KswapError
 from kswap.malloc import keeping_memory
 from kswap.progress import progress_bar
 from kswap.runtimes.prepared import torch_threads
-from kswap.saved.directory import read_report
+from kswap.saved.reading import read_report
 from kswap.sources.device import choose_device
 
 

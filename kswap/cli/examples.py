@@ -12,7 +12,7 @@ EXAMPLES = {
         "kswap plan efficientnet_b0 --rules no-second-layer --save plan.json",
     ),
     "report": ("kswap report small", "kswap report small --format csv"),
-    "diff": ("kswap diff small smaller", "kswap diff small smaller --format md"),
+    "diff": ("kswap diff small smaller", "kswap diff last.json small --format md --fail-if 'params.delta > 10K'"),
     "create": ("kswap create", "kswap create kmobilenet-v3-large --ch 16 --num-classes 10 --out small"),
     "papers": ("kswap papers", "kswap papers 'Table 5' --format md"),
     "import-keras": ("kswap import-keras best_model.hdf5 --recipe kmobilenet-v1 --num-classes 10 --out small",),

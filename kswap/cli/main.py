@@ -24,6 +24,7 @@ _COMMANDS = {
     "layer": ("kswap.cli.layer", "layer"),
     "report": ("kswap.cli.report", "report"),
     "diff": ("kswap.cli.report", "diff"),
+    "check": ("kswap.cli.check", "check"),
     "create": ("kswap.cli.create", "create"),
     "papers": ("kswap.cli.papers", "papers"),
     "import-keras": ("kswap.cli.create", "import_keras"),

@@ -15,7 +15,7 @@ def report(directory: str, format_: str) -> None:
 
     DIR is a directory that kswap saved, or a JSON report.
     """
-    from kswap.saved.directory import read_report
+    from kswap.saved.reading import read_report
 
     show(read_report(directory), format_)
 
@@ -37,7 +37,7 @@ def diff(before: str, after: str, format_: str, fail_if: str | None) -> None:
     from kswap.report.condition import Condition
     from kswap.report.diff import diff_reports
     from kswap.report.diff_figures import blank_figures, figures_of
-    from kswap.saved.directory import read_report
+    from kswap.saved.reading import read_report
 
     condition = None if fail_if is None else Condition.parse(fail_if).check(blank_figures())
     found = diff_reports(read_report(before), read_report(after))

@@ -62,6 +62,15 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.report.diff_csv:render_csv",
         },
     ),
+    "check": Renderers(
+        "kswap.checks.result:Check",
+        {
+            RICH: "kswap.checks.rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.checks.rendering:render_markdown",
+            "csv": "kswap.checks.rendering:render_csv",
+        },
+    ),
     "listing": Renderers(
         "kswap.report.listing:Listing",
         {

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kswap.errors import SavedError, excerpt, wording
-from kswap.files import read_json, write_text
+from kswap.files import write_text
 from kswap.graph.call import Call
 from kswap.packages import installed_versions
 from kswap.planner.plan import Plan
 from kswap.report.renderers import saved_files, text_of
 from kswap.report.report import Report
-from kswap.saved.files import PLAN, REPORT, WEIGHTS, inside, is_ours
-from kswap.saved.manifest import MANIFEST_FORMAT, Manifest, check_is_saved, write_manifest
+from kswap.saved.files import PLAN, WEIGHTS, is_ours
+from kswap.saved.manifest import MANIFEST_FORMAT, Manifest, write_manifest
 from kswap.saved.replacing import fresh_directory
 from kswap.sources.source import Source
 from kswap.version import __version__
@@ -88,20 +88,6 @@ def save(
             f"{excerpt(target, 200)} cannot be written: {error.strerror}; choose another directory"
         ) from error
     return target
-
-
-def read_report(directory: str | Path) -> Report:
-    """The report in a saved directory, or in a JSON file that holds one.
-
-    Raises :class:`SavedError`, and :class:`kswap.errors.ReportError` for a file that holds something else.
-    """
-    path = Path(directory)
-    if not os.path.isfile(path):
-        check_is_saved(path)
-        path = inside(path, REPORT)
-    elif saved_files("report").get(path.name, "json") != "json":
-        raise SavedError(f"{path} is for reading: pass its directory {path.parent}, or the {REPORT} in it")
-    return Report.from_json(read_json(path, SavedError))
 
 
 def check_writable(directory: str | Path, force: bool = False) -> Path:

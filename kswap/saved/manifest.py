@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from kswap.files import read_json, write_text
 from kswap.graph.call import Call
 from kswap.planner.plan import Plan
 from kswap.saved.files import PLAN, inside
-from kswap.saved.replacing import leftovers_of
+from kswap.saved.reading import check_is_saved
 from kswap.sources.source import Source
 from kswap.version import __version__
 
@@ -83,23 +82,3 @@ def read_manifest(root: Path) -> Manifest:
             f"kswap {__version__} reads format {MANIFEST_FORMAT}: use a kswap that fits"
         )
     return decode(Manifest, data, f"{shown}/{PLAN}", SavedError, ignore_unknown=True)
-
-
-def check_is_saved(root: Path) -> None:
-    """Refuse what is not a directory that kswap saved (:class:`SavedError`)."""
-    shown = excerpt(root, 200)
-    if not os.path.lexists(_printable(root)):
-        left = [path for path in leftovers_of(root) if os.path.isfile(path / PLAN)]
-        hint = f", but an interrupted save left {left[0]}: rename that to {root.name}" if left else ""
-        raise SavedError(f"there is no directory {shown}{hint}")
-    if not os.path.isdir(root):
-        raise SavedError(f"{shown} is not a directory that kswap saved")
-    if not os.path.isfile(root / PLAN):
-        raise SavedError(f"{shown} is not a directory that kswap saved: it has no {PLAN}")
-
-
-def _printable(path: Path) -> Path:
-    """Raises :class:`SavedError` for a path that no system takes."""
-    if "\0" in str(path):
-        raise SavedError(f"'{excerpt(path, 200)}' is no path: it holds a NUL")
-    return path

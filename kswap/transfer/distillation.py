@@ -24,9 +24,10 @@ from kswap.loading import load, original_model
 from kswap.report.calls import current_call, recorded, without_home
 from kswap.report.projection import Accuracy
 from kswap.report.provenance import WeightsStep
-from kswap.saved.directory import check_writable, read_report
+from kswap.saved.directory import check_writable
 from kswap.saved.files import BEST_WEIGHTS, DISTILLATION
 from kswap.saved.manifest import read_manifest
+from kswap.saved.reading import read_report
 from kswap.saved.weights import load_weights_
 from kswap.sources.trained import build_trained
 from kswap.training.state import State

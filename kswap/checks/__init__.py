@@ -1,0 +1,1 @@
+"""Saved conversions held against the budgets of a project: ``kswap check``."""
