@@ -107,10 +107,11 @@ def library_for(
     return library_of(original, plan, finest, samples.batches, scoring, seed, progress, narrower, budget)
 
 
-def check_budget(budget: Budget, given: Mapping[str, object], fits: bool) -> None:
+def check_budget(budget: Budget, given: Mapping[str, object], fits: bool, timed: bool = False) -> None:
     """Refuse what contradicts a budget: ``given`` are arguments by name, of which none may be set.
 
-    ``fits`` says whether blocks are fitted to the trained layers. Raises :class:`PlanError`.
+    ``fits`` says whether blocks are fitted to the trained layers, ``timed`` whether times of the blocks are measured.
+    Raises :class:`PlanError`.
     """
     stated = [name for name, value in given.items() if value]
     if "plan" in stated:
@@ -119,7 +120,7 @@ def check_budget(budget: Budget, given: Mapping[str, object], fits: bool) -> Non
         raise PlanError(f"the budget chooses {', '.join(stated)} for every site by itself: leave that out")
     if not fits:
         raise PlanError("a budget chooses blocks that are fitted to trained layers: use it with the init project")
-    if "latency" in budget.quantities:
+    if "latency" in budget.quantities and not timed:
         how = wording(
             "make a plan with kswap.block_library(...).with_seconds(...).plan_for(budget), and pass that",
             "make a plan with `kswap plan --budget ... --target TARGET --save FILE`, and convert with --plan FILE",

@@ -41,7 +41,9 @@ def check_trained(source: Source) -> None:
     """
     if source.kind not in ("import", "file", "module"):
         hint = wording("pass pretrained=True or weights=FILE", "add --pretrained or --weights FILE")
-        raise ModelError(f"{source.title} has fresh weights, from which nothing can be carried over: {hint}")
+        raise ModelError(
+            f"{source.title} is built with fresh weights, and has no trained weights to carry over: {hint}"
+        )
 
 
 def _check_part(name: str, module: nn.Module) -> None:

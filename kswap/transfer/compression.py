@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from kswap.analysis.loaded_model import LoadedModel, load_model
-from kswap.budgeting import block_library
+from kswap.budgeting import block_library, check_budget
 from kswap.codec import decode, encode
 from kswap.conversion import convert, plan
 from kswap.converted import Conversion
@@ -32,6 +32,7 @@ from kswap.projection.calibration import IMAGES, Calibration
 from kswap.report.calls import recorded
 from kswap.saved.directory import check_writable
 from kswap.saved.files import PLAN
+from kswap.sources.check import check_trained
 from kswap.sources.inputs import input_size_of
 from kswap.training.weights import hash_of
 from kswap.training.work import WorkDirectory
@@ -111,13 +112,10 @@ def compress(
     made, asked = load_recipe(recipe, lr=lr), None if budget is None else Budget.of(budget)
     planning = {name: options.pop(name) for name in _PLANNING if name in options}
     _check_budget(asked, init, target, planning)
-    if isinstance(model, str) and not pretrained and weights is None:
-        raise TrainingError(
-            f"{excerpt(model)} has no trained weights to carry over: "
-            + wording("pass pretrained=True or weights=", "add --pretrained or --weights FILE")
-        )
     trained: dict[str, Any] = {"pretrained": pretrained, "weights": weights} if isinstance(model, str) else {}
-    original = original_model(model, options, **trained)[1]
+    source, original = original_model(model, options, **trained)
+    if isinstance(model, str) and not pretrained and weights is None:
+        check_trained(source)
     original = full_clone(original).eval() if isinstance(model, nn.Module) else original.eval()
     prepared = preprocessing or Preprocessing.of(original, _size_of(original, planning.get("input_size")))
     job = _Job(
@@ -277,11 +275,7 @@ def _check_budget(budget: Budget | None, init: str, target: str | None, planning
         if target is not None:
             raise TrainingError("a target is for a budget of latency: give such a budget as well")
         return
-    chosen = [name for name in planning if name not in _LIBRARY]
-    if chosen:
-        raise TrainingError(f"the budget chooses {', '.join(chosen)} for every site by itself: leave that out")
-    if init != "project":
-        raise TrainingError("a budget chooses blocks that are fitted to trained layers: use it with the init project")
+    check_budget(budget, {name: True for name in planning if name not in _LIBRARY}, init == "project", timed=True)
     if ("latency" in budget.quantities) != (target is not None):
         how = wording("pass both, target='onnxruntime' for one", "give both, --target onnxruntime for one")
         raise TrainingError(f"a budget of latency needs a target to measure times in, and nothing else does: {how}")
