@@ -79,6 +79,14 @@ def write_text(path: str | Path, text: str, error: type[KswapError], what: str =
         raise error(f"the {what} {shown} cannot be written: {_reason(wrong)}; choose another place") from wrong
 
 
+def write_file(path: Path, data: bytes, error: type[KswapError]) -> None:
+    """Put a file with these bytes in the place of ``path``, or of what it links to, whole or not at all."""
+    try:
+        replace_file(path.resolve(), data)
+    except (OSError, ValueError) as wrong:
+        raise error(f"{excerpt(path, 200)} cannot be written: {_reason(wrong)}; choose another place") from wrong
+
+
 def replace_file(target: Path, data: bytes) -> None:
     """Put a file with these bytes in the place of ``target``, on the disk before it has its name.
 

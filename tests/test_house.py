@@ -18,7 +18,7 @@ FLOORS = (
     {"version"},
     {"errors"},
     {"codec", "files"},
-    {"timing", "progress", "malloc", "isolation", "packages", "locking", "trials"},
+    {"timing", "progress", "malloc", "isolation", "packages", "locking", "plots", "trials"},
     {"planner"},
     {"rules", "report"},
     {"nn"},

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kswap.analysis.cam import Cam
 from kswap.errors import DataError
-from kswap.files import replace_file
+from kswap.files import write_file
 
 SIDE = 448
 _GAP, _LINE, _FONT, _KEY = 12, 22, 15, 16
@@ -131,8 +131,4 @@ def save_figure(picture: Image.Image, path: Path) -> None:
     """Write a PNG, whole or not at all. Raises :class:`DataError` where that fails."""
     encoded = io.BytesIO()
     picture.save(encoded, format="PNG")
-    try:
-        replace_file(path.resolve(), encoded.getvalue())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{path} cannot be written: {reason or type(error).__name__}; choose another place") from error
+    write_file(path, encoded.getvalue(), DataError)

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from pathlib import Path
 from typing import Any
 
+from kswap import plots
 from kswap.errors import ReportError, visible
-from kswap.files import replace_file
+from kswap.files import write_file
 from kswap.scans.fronts import ACCURACY, TIME, Quantity
 from kswap.scans.result import Row, Scan
 
 _MARKERS = "os^vD<>Phd"
-_PANEL, _HEIGHT, _DPI = 5.2, 4.2, 120
+_PANEL, _HEIGHT = 5.2, 4.2
 _PERCENT = (ACCURACY, TIME)
-
-
-def has_matplotlib() -> bool:
-    """Whether pictures can be made."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def check_figure(path: Path) -> None:
     """Refuse a picture that cannot be made (:class:`ReportError`), before the work starts."""
-    if not has_matplotlib():
-        raise ReportError("a picture of the scan needs matplotlib: pip install 'kswap[plots]'")
-    if path.suffix.lower() != ".png":
-        raise ReportError(f"the picture of the scan is a PNG: give {path.name} the suffix .png")
-    if not path.resolve().parent.is_dir():
-        raise ReportError(f"{path} cannot be written: there is no folder {path.parent}")
+    plots.check_figure(path, "the scan")
 
 
 def save_figure(scan: Scan, path: Path) -> None:
     """Write the picture as a PNG, whole or not at all. Raises :class:`ReportError`."""
     check_figure(path)
-    try:
-        replace_file(path.resolve(), figure_bytes(scan, "png"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ReportError(
-            f"{path} cannot be written: {reason or type(error).__name__}; choose another place"
-        ) from error
+    write_file(path, figure_bytes(scan, "png"), ReportError)
 
 
 def figure_bytes(scan: Scan, format_: str) -> bytes:
@@ -50,7 +33,6 @@ def figure_bytes(scan: Scan, format_: str) -> bytes:
     from matplotlib.figure import Figure
 
     pairs = scan.pairs
-    encoded = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "kswap"}):
         figure = Figure(figsize=(_PANEL * len(pairs), _HEIGHT), layout="constrained")
         panels = figure.subplots(1, len(pairs), squeeze=False)[0]
@@ -58,8 +40,7 @@ def figure_bytes(scan: Scan, format_: str) -> bytes:
             _draw(axes, scan, x, y)
         panels[0].legend(fontsize=7, loc="best", title="filled: on the Pareto front", title_fontsize=7)
         nothing = ("Creator", "Date", "Format", "Type") if format_ == "svg" else ("Software",)
-        figure.savefig(encoded, format=format_, dpi=_DPI, metadata=dict.fromkeys(nothing))
-    return encoded.getvalue()
+        return plots.figure_bytes(figure, format_, metadata=dict.fromkeys(nothing))
 
 
 def _draw(axes: Any, scan: Scan, x: Quantity, y: Quantity) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from kswap.plots import has_matplotlib
 from kswap.report.html.page import page
-from kswap.scans.figure import figure_bytes, has_matplotlib
+from kswap.scans.figure import figure_bytes
 from kswap.scans.result import Scan
 from kswap.scans.wording import TEXT_HEADS, cells, heads, remarks, title
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from kswap.errors import StudyError
 from kswap.files import write_text
+from kswap.plots import has_matplotlib
 from kswap.report.renderers import saved_files, text_of
-from kswap.scans.figure import has_matplotlib, save_figure
+from kswap.scans.figure import save_figure
 from kswap.scans.result import Scan
 
 

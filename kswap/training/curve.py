@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from typing import TYPE_CHECKING
 
+from kswap.plots import figure_bytes, has_matplotlib
 from kswap.training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 def curve_of(record: TrainingRecord) -> bytes | None:
     """A PNG of losses and accuracy over the epochs; ``None`` where matplotlib is not installed (``kswap[plots]``)."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not has_matplotlib():
         return None
     from matplotlib.figure import Figure
 
@@ -34,9 +33,7 @@ def curve_of(record: TrainingRecord) -> bytes | None:
         if axes.lines:
             axes.legend()
     figure.suptitle(f"{record.model}: {record.params:,} trainable parameters, {record.train_images:,} pictures")
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", dpi=120)
-    return encoded.getvalue()
+    return figure_bytes(figure)
 
 
 def _draw(axes: Axes, record: TrainingRecord, label: str, values: list[float | None]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from kswap.errors import ReportError
-from kswap.files import replace_file
+from kswap import plots
 from kswap.report.csv_text import csv_text
 from kswap.report.glyphs import Glyphs
 from kswap.report.markdown import prose, table
@@ -100,22 +97,9 @@ def save_figure(frontier: Frontier, path: Path) -> None:
             axes.annotate(text, (share, 100 * point.top1), (4, -12), textcoords="offset points", fontsize=8)
     figure.axes[0].set_ylabel("accuracy, %")
     figure.suptitle(f"{frontier.model} without training, {frontier.images:,} pictures")
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", dpi=120)
-    try:
-        replace_file(path.resolve(), encoded.getvalue())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ReportError(
-            f"{path} cannot be written: {reason or type(error).__name__}; choose another place"
-        ) from error
+    plots.save_figure(figure, path)
 
 
 def check_figure(path: Path) -> None:
     """Refuse a picture that cannot be made (:class:`ReportError`), before the work starts."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ReportError("a picture of the frontier needs matplotlib: pip install 'kswap[plots]'")
-    if path.suffix.lower() != ".png":
-        raise ReportError(f"the picture of the frontier is a PNG: give {path.name} the suffix .png")
-    if not path.resolve().parent.is_dir():
-        raise ReportError(f"{path} cannot be written: there is no folder {path.parent}")
+    plots.check_figure(path, "the frontier")

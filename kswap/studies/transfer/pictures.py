@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kswap import plots
 from kswap.errors import StudyError
-from kswap.files import replace_file
 from kswap.studies.transfer.latency import ORIGINAL
 from kswap.studies.transfer.result import Row, TransferStudy
 
@@ -51,14 +49,13 @@ def write_pictures(study: TransferStudy, out: Path) -> tuple[Path, ...]:
 
 def check_matplotlib() -> None:
     """Raises :class:`StudyError`, with what to install, where matplotlib is missing."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise StudyError("the pictures of a study need matplotlib: pip install 'kswap[study]'")
+    plots.check_matplotlib("the pictures of a study need", StudyError, "study")
 
 
 def _write(study: TransferStudy, path: Path, label: str, x: Callable[[Row], float | None], original: float) -> Path:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
     for marker, (method, title) in zip(_MARKERS * 3, study.methods.items(), strict=False):
         rows = [row for row in study.of(method) if x(row) is not None and row.final is not None]
@@ -71,9 +68,7 @@ def _write(study: TransferStudy, path: Path, label: str, x: Callable[[Row], floa
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="x", which="both", labelsize=7)
     axes.legend(fontsize=7, loc="lower right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    replace_file(path.resolve(), buffer.getvalue())
+    plots.save_figure(figure, path, dpi=_DPI)
     return path
 
 
