@@ -11,8 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Ray is too large to be installed for every run of the tests.
-NOT_FOR_TESTS = {"ray"}
+# These bring so much along that they are not installed for every run of the tests.
+NOT_FOR_TESTS = {"ray", "datasets"}
 EXTRAS = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines]
 
 

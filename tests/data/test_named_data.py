@@ -268,9 +268,9 @@ def test_one_of_several_columns_of_labels(hub: SimpleNamespace) -> None:
 
 def test_the_package_is_missing_or_would_run_code(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["datasets"], "__version__", "3.6.0")
-    with pytest.raises(DataError, match=r"need version 4 or newer of the package datasets: pip install 'datasets>=4'"):
+    with pytest.raises(DataError, match=r"need version 4 or newer of the package datasets: pip install 'kswap\[hf\]'"):
         image_set("hf-datasets:a/b")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"need the package datasets: pip install 'datasets>=4'"):
+    with pytest.raises(DataError, match=r"need the package datasets: pip install 'kswap\[hf\]'"):
         image_set("hf-datasets:a/b")
     assert hub.asked == []

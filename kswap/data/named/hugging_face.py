@@ -105,7 +105,7 @@ def _parsed(spec: str) -> dict[str, str | None]:
 
 
 def _package() -> Any:
-    how = "pip install 'datasets>=4'"
+    how = "pip install 'kswap[hf]'"
     try:
         package = importlib.import_module("datasets")
     except ImportError as error:
