@@ -149,6 +149,24 @@ def loaded_batches(
         yield found[0], found[1]
 
 
+class ReadAhead:
+    """Batches of pictures that workers read and augment ahead; started anew where a run continues."""
+
+    def __init__(self, items: LoadedPictures, shape: torch.Size, rows: slice, workers: int) -> None:
+        self._items, self._rows, self._workers = items, rows, workers
+        self._steps, self._batch = shape
+        self._next: tuple[int, Iterator[tuple[Tensor, Tensor]]] | None = None
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        if self._next is None or self._next[0] != step:
+            batch, rows = self._batch, self._rows
+            places = [list(range(batch * one, batch * (one + 1))[rows]) for one in range(step, self._steps)]
+            self._next = (step, loaded_batches(self._items, places, self._workers))
+        batches = self._next[1]
+        self._next = (step + 1, batches)
+        return next(batches)
+
+
 def _collate(items: list[tuple[Tensor, int] | DataError]) -> Any:
     error = next((item for item in items if isinstance(item, DataError)), None)
     return default_collate(items) if error is None else error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from kswap.errors import TrainingError
 
@@ -55,6 +55,12 @@ class Processes:
         held = [value]
         distributed.broadcast_object_list(held)
         return held[0]
+
+    def share_buffers_(self, model: nn.Module) -> None:
+        """Give ``model`` the buffers that it has in the first process: norms have seen other pictures in each."""
+        if self.count > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -66,8 +66,8 @@ class TrainingRecipe:
         crop: The share of the resized side that the input keeps, where it is not the model's.
         keep: ``"best"``: the weights that were the best on the validation pictures; ``"last"``: those of the end.
         best_by: What is best: the greatest accuracy or the least loss.
-        held_out: The share of the training pictures that is for validation where the data has no such split; with 0
-            a test split is measured on the way, where weights are not chosen by it.
+        held_out: The share of the training pictures that is for validation where the data has no such split. Where
+            the last weights are kept, nothing is chosen by a test split, and it is measured on the way instead.
         evaluations: How often validation pictures are measured in an epoch; below 1 not in each.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from kswap.training.loop import Loop, order_of
 from kswap.training.measuring import Examination
 from kswap.training.optimize import optimize_for_training
 from kswap.training.optimizer import optimizer_of
-from kswap.training.pictures import LoadedPictures, TensorPictures, all_random_states, loaded_batches
+from kswap.training.pictures import LoadedPictures, ReadAhead, TensorPictures, all_random_states
 from kswap.training.processes import Processes
 from kswap.training.recipe import TrainingRecipe
 from kswap.training.record import Tested, TrainingRecord
@@ -169,7 +169,7 @@ class TrainingRun:
         order = order_of(count, self.steps, recipe.batch, self.seed)
         rows = self.processes.part_of(recipe.batch)
         if recipe.augment.per_picture:
-            return _ReadAhead(self._items(order.flatten().tolist()), order.shape, rows, self.workers)
+            return ReadAhead(self._items(order.flatten().tolist()), order.shape, rows, self.workers)
         preprocessing = self.loaded.preprocessing
         pictures = TensorPictures(train, preprocessing, self.loaded.device, shown=shown)
         augmented = BatchAugmentation(recipe.augment, count, self.seed)
@@ -229,6 +229,7 @@ class TrainingRun:
         validation = self._examination(shown)
 
         def measure() -> Quality:
+            self.processes.share_buffers_(update.kept)
             if validation is None:
                 return Quality()
             with update.autocast():
@@ -267,24 +268,6 @@ class TrainingRun:
             kept_images=state.best_images if kept == "best" else images,
             tested=tested,
         )
-
-
-class _ReadAhead:
-    """Batches of pictures that workers read and augment ahead; started anew where a run continues."""
-
-    def __init__(self, items: LoadedPictures, shape: torch.Size, rows: slice, workers: int) -> None:
-        self._items, self._rows, self._workers = items, rows, workers
-        self._steps, self._batch = shape
-        self._next: tuple[int, Iterator[tuple[Tensor, Tensor]]] | None = None
-
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        if self._next is None or self._next[0] != step:
-            batch, rows = self._batch, self._rows
-            places = [list(range(batch * one, batch * (one + 1))[rows]) for one in range(step, self._steps)]
-            self._next = (step, loaded_batches(self._items, places, self._workers))
-        batches = self._next[1]
-        self._next = (step + 1, batches)
-        return next(batches)
 
 
 def _classification_task(classifier: nn.Module, criterion: nn.Module, device: torch.device) -> Any:

@@ -67,8 +67,11 @@ def splits_of(
     parts = _parts_of(data, split, data_dir)
     names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
     source = ", ".join(part.source for part in parts)
-    chosen = training_split(source, names, split)
-    train = _split_of(parts, chosen)
+    if isinstance(data, PictureSet) and split is None:  # open already, and perhaps a part of a split
+        train, chosen = parts[0], parts[0].split
+    else:
+        chosen = training_split(source, names, split)
+        train = _split_of(parts, chosen)
     test = _asked(parts, test_data, test_split, data_dir)
     if test is None and _TEST in names and chosen != _TEST:
         test = _split_of(parts, _TEST)
@@ -77,11 +80,11 @@ def splits_of(
         found = next((name for name in _VALIDATION if name in names and name != chosen), None)
         if found is not None:
             validation = _split_of(parts, found)
+        elif recipe.keep == "last" and test is not None:
+            validation, test = test, None  # nothing is chosen by it
         elif recipe.held_out:
             train, validation = hold_out(train, recipe.held_out, _HELD_OUT_SEED)
-        elif recipe.keep == "last":
-            validation, test = test, None
-        else:
+        elif recipe.keep == "best":
             raise TrainingError(
                 f"{source} has no pictures for validation to choose the best weights by: set held_out in the recipe, "
                 f"pass {wording('eval_data=', '--eval-data')}, or keep the last ({wording('keep=', '--keep')})"

@@ -81,7 +81,8 @@ def train(
         model: What :func:`kswap.convert` returned, or the directory it was saved in. A network that is not to be
             converted comes from :func:`kswap.training.baseline.unconverted`.
         data: A folder or zip of ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``, a name such as ``"torchvision:CIFAR10"``, or
-            several of these, which together hold the splits; see :func:`kswap.data.opening.image_set`.
+            several of these, which together hold the splits; see :func:`kswap.data.opening.image_set`. A set that is
+            open already is trained on as it is, unless ``split`` asks for another one.
         recipe: The name of a recipe, a TOML file, a table or a :class:`kswap.training.recipe.TrainingRecipe`.
         epochs: Passes over the training pictures, instead of the recipe's.
         batch: Images per step, instead of the recipe's.
@@ -94,8 +95,8 @@ def train(
             the end; instead of the recipe's. ``out`` holds both.
         split: The split to train on; without it ``train``, where there are several.
         eval_data: Labelled pictures for validation on the way. Without it the split ``val`` (``valid``,
-            ``validation``) of the data; without such a split, the share ``held_out`` of the training pictures, as the
-            recipe says; and where that is 0, the split ``test``, if the last weights are kept.
+            ``validation``) of the data; without such a split, the test pictures where the last weights are kept, and
+            otherwise the share ``held_out`` of the training pictures, as the recipe says.
         eval_split: Which split of these.
         test_data: Labelled pictures for the measurement at the end, with and without the mirrored pictures. Without it
             the split ``test``; without such a split, the pictures for validation.

@@ -13,6 +13,8 @@ from training_fixture import QUICK, classes, network, trained, weights_of
 from transfer_fixture import same
 
 import kswap
+from kswap.data.held_out import hold_out
+from kswap.data.images import ImageSet
 from kswap.errors import DataError, KswapError, TrainingError
 from kswap.training.baseline import unconverted
 from kswap.training.classifier import Classifier
@@ -93,6 +95,14 @@ def test_a_tenth_is_held_out_where_weights_are_chosen(data: Path) -> None:
     done = trained(data, recipe={**QUICK, "held_out": 0.25, "keep": "best"})
     assert done.record.train_images == 18
     assert done.record.validation_images == 6
+    assert done.record.tested is not None
+    assert done.record.tested.data == f"{data}, split test"
+
+
+def test_a_set_that_is_open_is_taken_as_it_is(data: Path) -> None:
+    train, held = hold_out(ImageSet(data, "train"), 0.25)
+    done = kswap.train(network(), train, recipe=QUICK, epochs=1, eval_data=held, progress=False)
+    assert (done.record.train_images, done.record.validation_images) == (18, 6)
     assert done.record.tested is not None
     assert done.record.tested.data == f"{data}, split test"
 

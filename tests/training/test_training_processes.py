@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from forked import free_port, queue, started
 from training_fixture import QUICK, classes, trained, weights_of
 
 import kswap
@@ -26,44 +24,24 @@ RECIPE = {
     "lr": 0.01,
     "augment": {"rotation": 20, "flip": "random"},
 }
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path[:0] = {tests!r}
-import torch
-torch.set_num_threads(1)
-from test_training_processes import RECIPE
-from training_fixture import trained
-done = trained(Path({data!r}), recipe=RECIPE, out={out!r}, checkpoint_seconds=0.0)
-print(done.top1, len(done.record.measured))
-"""
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+def ranked(data: Path, out: Path, told: Any) -> None:
+    """What each of the processes runs."""
+    done = trained(data, recipe=RECIPE, out=out, checkpoint_seconds=0.0)
+    told.put((done.top1, len(done.record.measured)))
 
 
 def test_two_processes_with_half_the_batch_are_one_with_the_whole(tmp_path: Path) -> None:
     data = classes(tmp_path / "pictures", train=8, test=3)
-    tests = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    script = SCRIPT.format(tests=tests, data=str(data), out=str(tmp_path / "two"))
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=200) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    assert told[0][0] == told[1][0]  # both measured all pictures together
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    told = queue()
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    both = [started(ranked, data, tmp_path / "two", told, **common, **rank) for rank in ranks]
+    for process in both:
+        process.join(timeout=200)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert told.get(timeout=5) == told.get(timeout=5)  # both measured all pictures together
     one = trained(data, recipe=RECIPE)
     start = trained(data, recipe={**RECIPE, "lr": 1e-9})
     found = kswap.load(tmp_path / "two").model.state_dict()

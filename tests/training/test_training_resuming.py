@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import started
 from training_fixture import QUICK, classes, trained, weights_of
 from transfer_fixture import same
 
@@ -31,16 +29,6 @@ EVERYTHING: dict[str, Any] = {
     "ema": 0.9,
     "clip_grad": 1.0,
 }
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path[:0] = {tests!r}
-import torch
-torch.set_num_threads(1)
-from test_training_resuming import everything
-print("ready", flush=True)
-everything(Path({data!r}), Path({out!r}))
-"""
 
 
 @pytest.fixture
@@ -54,25 +42,21 @@ def everything(data: Path, out: Path | None, **arguments: Any) -> Training:
 
 def killed(data: Path, out: Path) -> None:
     """A run that is killed at a random moment after its first step."""
-    tests = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    script = SCRIPT.format(tests=tests, data=str(data), out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    process = started(everything, data, out)
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
         checkpoint = out.with_name("done.training") / "checkpoint.pt"
         while not checkpoint.exists():
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.005)
         time.sleep(random.random() * 0.2)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
 
 
 def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "done"
-    for _ in range(2):
+    for _ in range(3):
         killed(data, out)
         assert not out.exists()
     undisturbed = everything(data, None)
