@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import fx, nn
 from kswap.graph.call import Call
 from kswap.graph.clone import full_clone
 from kswap.graph.tracer import graph_module
+from kswap.hub.push import Pushed, push
 from kswap.planner.plan import Plan
 from kswap.report.calls import current_call
 from kswap.report.provenance import WeightsStep
@@ -65,6 +67,25 @@ class Conversion:
             step = WeightsStep("loaded", data=Path(path).name)
             report = report.with_provenance(report.provenance.after(current_call(), step))
         return replace(self, model=model, report=report)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        private: bool = False,
+        revision: str | None = None,
+        message: str = "Push a model that kswap converted",
+        license: str | None = None,
+        base_model: str | None = None,
+        keep_card: bool = False,
+    ) -> Pushed:
+        """Save, and commit that to a repository of the Hugging Face Hub, with a model card.
+
+        ``kswap.load("hf-hub:owner/name")`` loads it again. See :func:`kswap.hub.push.push` for the arguments and what
+        is raised.
+        """
+        with tempfile.TemporaryDirectory(prefix="kswap-") as temporary:
+            directory = self.save(Path(temporary) / "saved")
+            return push(directory, repo, private, revision, message, license, base_model, keep_card)
 
     def save(self, directory: str | Path, force: bool = False) -> Path:
         """Write weights, plan and reports into ``directory``; see :func:`kswap.saved.directory.save`."""

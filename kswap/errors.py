@@ -34,6 +34,10 @@ class SavedError(KswapError):
     """A directory cannot be written or loaded."""
 
 
+class HubError(KswapError):
+    """A model cannot be pushed to the Hugging Face Hub, or pulled from it."""
+
+
 class DataError(KswapError):
     """Pictures cannot be found or read, or do not fit the model."""
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,14 @@ def replace_file(target: Path, data: bytes) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     sync_directory(target.parent)
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """The file ``path`` at ``target`` too, to be read: a second name for it, or a copy on another file system."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def sync_directory(directory: Path) -> None:

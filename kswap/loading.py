@@ -17,6 +17,8 @@ from kswap.graph.edits import apply_edits_
 from kswap.graph.narrow import narrow_all_
 from kswap.graph.random_state import preserved_random_state
 from kswap.graph.splice import splice_
+from kswap.hub.address import HubAddress, is_address
+from kswap.hub.pull import fetched
 from kswap.planner.plan import Plan
 from kswap.saved.manifest import Manifest, read_manifest
 from kswap.saved.reading import read_report
@@ -35,13 +37,14 @@ def load(
     model: nn.Module | None = None,
     trust_source: bool = False,
 ) -> Conversion:
-    """The conversion that was saved in ``directory``, in eval mode.
+    """The conversion that was saved in ``directory``, or pushed to the Hugging Face Hub, in eval mode.
 
     The original is built from its source, the plan is replayed on it, and the weights are loaded. The global random
     state is not used.
 
     Args:
-        directory: what :meth:`kswap.Conversion.save` wrote.
+        directory: what :meth:`kswap.Conversion.save` wrote, or ``hf-hub:owner/name``, with ``@revision`` or without:
+            then only files of known names are fetched, and the rules for directories hold.
         device: where the model goes: ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the CPU without one.
         model: the original, unconverted, where it was passed to :func:`kswap.convert` as a module.
         trust_source: whether the user's own code (``package.module:factory``, ``file.py:factory``) that built the
@@ -49,7 +52,15 @@ def load(
 
     Raises:
         SavedError: the directory is damaged, of another program, or does not fit.
+        HubError: the repository cannot be reached or read, or holds no model of kswap.
     """
+    if is_address(directory):
+        address = HubAddress.parse(str(directory))
+        with fetched(address) as (root, _):
+            try:
+                return load(root, device, model, trust_source)
+            except SavedError as error:
+                raise SavedError(str(error).replace(str(root), str(address))) from error
     target = choose_device(device)
     root = Path(directory)
     manifest = read_manifest(root)

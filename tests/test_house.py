@@ -27,7 +27,7 @@ FLOORS = (
     {"sources"},
     {"runtimes"},
     {"saved", "data", "model_table"},
-    {"planning", "recording"},
+    {"planning", "recording", "hub"},
     {"narrowing", "surgery", "projection"},
     {"budgets"},
     {"converted"},

@@ -41,6 +41,8 @@ _COMMANDS = {
     "export": ("kswap.cli.export", "export"),
     "sweep": ("kswap.cli.sweep", "sweep"),
     "study": ("kswap.cli.study", "study"),
+    "push": ("kswap.cli.push", "push"),
+    "pull": ("kswap.cli.pull", "pull"),
     "bench": ("kswap.cli.bench", "bench"),
     "profile": ("kswap.cli.profile", "profile"),
 }

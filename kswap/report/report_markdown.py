@@ -69,9 +69,9 @@ def _provenance(provenance: Provenance) -> list[str]:
     return collapsed("Provenance: what was called, when, on which model, by which rules", lines)
 
 
-def render_markdown(report: Report) -> str:
-    """The report as GitHub-flavoured Markdown, ending with one line break."""
-    totals = [
+def totals_table(report: Report) -> list[str]:
+    """Lines of the table of what the whole model counts, before and after."""
+    rows = [
         (
             TOTAL_LABELS[key],
             f"{change.before:,}",
@@ -81,13 +81,18 @@ def render_markdown(report: Report) -> str:
         )
         for key, change in report.totals.items()
     ]
+    return table(["", "before", "after", "left", ""], rows, "<>>><")
+
+
+def render_markdown(report: Report) -> str:
+    """The report as GitHub-flavoured Markdown, ending with one line break."""
     chosen = " · ".join(f"{key} {code(value)}" for key, value in report_settings(report, "×").items())
     lines = [
         f"### kswap: {code(report.model)} keeps {percent(report.params.ratio)} of its parameters",
         "",
         f"{chosen} · kswap {prose(report.kswap)}",
         "",
-        *table(["", "before", "after", "left", ""], totals, "<>>><"),
+        *totals_table(report),
         "",
         f"**{tally(report)}.** Drop-in: {drop_in_text(report)}.",
         "",

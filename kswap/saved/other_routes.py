@@ -37,7 +37,8 @@ def _warn(_module: nn.Module, _prefix: str, _keep_vars: bool) -> None:
         if consequence is not None:
             warnings.warn(
                 f"{frame.f_code.co_name} cannot bring back a model that kswap converted: {consequence}. "
-                "Save with conversion.save(directory), and load with kswap.load(directory).",
+                "Save with conversion.save(directory), and load with kswap.load(directory); to share it, "
+                'conversion.push_to_hub("owner/name").',
                 UserWarning,
                 stacklevel=_MOST_FRAMES - left + 3,
             )

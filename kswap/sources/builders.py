@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from kswap.errors import ModelError, excerpt, first_line, nearest
+from kswap.sources.offline import is_offline, quick_when_offline
 from kswap.sources.source import CONVERTED, Source
 from kswap.zoo import builder
 
@@ -45,60 +46,15 @@ def _built_on_meta(builder: Callable[[Source, bool], nn.Module], source: Source)
         return builder(source, False).to("meta")
 
 
-@contextlib.contextmanager
-def _quick_when_offline() -> Iterator[None]:
-    """Let the hub's client use its cache at once where its host cannot be reached, instead of retrying."""
-    import socket
-    import urllib.parse
-    import urllib.request
-
-    from huggingface_hub import constants
-
-    host = urllib.parse.urlsplit(constants.ENDPOINT)
-    reachable = bool(urllib.request.getproxies())
-    if not reachable:
-        with contextlib.suppress(OSError):
-            socket.create_connection((host.hostname or "", host.port or 443), timeout=5).close()
-            reachable = True
-    was = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = was or not reachable
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = was
-
-
-def _is_offline(error: BaseException) -> bool:
-    """Whether an exception, or one behind it, says that the hub cannot be reached."""
-    words = (
-        "offline",
-        "connect",
-        "resolve",
-        "urlerror",
-        "unreachable",
-        "localentrynotfound",
-        "timeout",
-        "timed out",
-        "proxy",
-    )
-    seen: BaseException | None = error
-    while seen is not None:
-        text = f"{type(seen).__name__} {seen}".lower()
-        if any(word in text for word in words):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
 def _call(build: Callable[[], Any], title: str, pretrained: bool) -> nn.Module:
     """Run a builder; whatever it raises becomes one sentence."""
     try:
-        with _quick_when_offline() if pretrained else contextlib.nullcontext():
+        with quick_when_offline() if pretrained else contextlib.nullcontext():
             model = build()
     except ModelError:
         raise
     except Exception as error:
-        if (pretrained or ":" in title) and _is_offline(error):
+        if (pretrained or ":" in title) and is_offline(error):
             raise ModelError(
                 f"{title} cannot be fetched without a connection: "
                 f"go online, or leave out --pretrained to start from fresh weights"
