@@ -11,7 +11,7 @@ from kswap.checks.result import LABELS, Check, CheckedConversion, CheckedLimit, 
 from kswap.report.csv_text import csv_text
 from kswap.report.glyphs import Glyphs
 from kswap.report.markdown import code, collapsed, prose, table
-from kswap.report.paragraph import print_text
+from kswap.report.paragraph import print_record
 from kswap.report.table import Arrangements, Column, column, print_columns, print_named_rows
 from kswap.report.wording import compact, percent
 
@@ -27,7 +27,7 @@ def _part_cells(part: Costly) -> tuple[str, str, str]:
 
 
 def _print_one(one: CheckedConversion, console: Console, glyphs: Glyphs) -> None:
-    print_text(console, Text.assemble((glyphs.clean(one.place), "bold"), f"  {glyphs.clean(one.model)}"))
+    print_record(console, Text.assemble((glyphs.clean(one.place), "bold"), f"  {glyphs.clean(one.model)}"))
     verdicts = [Text(_verdict(limit), "green" if limit.passed else "bold yellow") for limit in one.limits]
     columns = [
         column("", [limit.label for limit in one.limits]),
@@ -52,8 +52,8 @@ def render_terminal(check: Check, console: Console) -> None:
     for one in check.conversions:
         _print_one(one, console, glyphs)
     if check.measured:
-        print_text(console, Text(check.measured, "dim"))
-    print_text(console, Text(glyphs.clean(check.summary), "green" if check.passed else "bold yellow"))
+        print_record(console, Text(check.measured, "dim"))
+    print_record(console, Text(glyphs.clean(check.summary), "green" if check.passed else "bold yellow"))
 
 
 def render_markdown(check: Check) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kswap.cli.budget import asked_budget, budget_options, plan_within
-from kswap.cli.formats import format_option, show
+from kswap.cli.formats import check_length, format_option, length_options, show_report
 from kswap.cli.inputs import example_of, input_option, parse_inputs
 from kswap.cli.options import (
     builder_arguments,
@@ -57,9 +57,9 @@ def _condition(text: str | None) -> Condition | None:
     return None if text is None else Condition.parse(text).check()
 
 
-def _show(report: Report, format_: str, failure: str | None) -> None:
+def _show(report: Report, options: dict[str, Any], failure: str | None) -> None:
     """Print the report; exit with status 1 when a condition that was asked for is not met."""
-    show(report, format_)
+    show_report(report, options["format_"], options["top"], options["quiet"])
     if failure:
         click.echo(failure, err=True)
         raise click.exceptions.Exit(1)
@@ -125,6 +125,7 @@ def _trained_options(command: Command) -> Command:
 @click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
 @click.option("--dry-run", is_flag=True, help="Plan and report only: nothing is built or written.")
 @format_option("report")
+@length_options
 @fail_if_option
 @click.pass_context
 def convert(ctx: click.Context, /, **options: Any) -> None:
@@ -134,6 +135,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     file.py:factory, or a directory that kswap saved (its original is converted again).
     """
     check_settings_against_rules(ctx, options["rules"], options["scheme"])
+    check_length(options["format_"], options["top"], options["quiet"])
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
@@ -174,7 +176,9 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     if conversion and options["out"] and not failure:
         with status(f"saving {options['out']}"):
             conversion.save(options["out"], force=options["force"])
-    _show(report, options["format_"], failure)
+    _show(report, options, failure)
+    if options["quiet"]:
+        return
     if conversion is None:
         click.echo("dry run: nothing was built or written", err=True)
         return
@@ -191,6 +195,7 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
 @budget_options
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON, to edit it.")
 @format_option("report")
+@length_options
 @fail_if_option
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
@@ -200,6 +205,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     fitted and compared.
     """
     check_settings_against_rules(ctx, options["rules"], options["scheme"])
+    check_length(options["format_"], options["top"], options["quiet"])
     condition = _condition(options["fail_if"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     size = parse_size(options["input_size"])
@@ -222,6 +228,6 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     failure = condition.failure(report.to_json()) if condition else None
     if options["save"] and not failure:
         made.save(options["save"])
-    _show(report, options["format_"], failure)
-    if options["save"]:
+    _show(report, options, failure)
+    if options["save"] and not options["quiet"]:
         click.echo(f"plan in {options['save']}: edit it, then `kswap convert MODEL --plan {options['save']}`", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kswap.cli.formats import format_option, show
+from kswap.cli.formats import check_length, format_option, length_options, show, show_report
 from kswap.cli.options import parse_size, status
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def _variant(name: str, options: dict[str, Any]) -> Variant:
     )
 
 
-def _save_and_show(conversion: Conversion, out: Path | None, force: bool, format_: str) -> None:
+def _save_and_show(conversion: Conversion, out: Path | None, force: bool, options: dict[str, Any]) -> None:
     if out:
         with status(f"saving {out}"):
             conversion.save(out, force=force)
-    show(conversion.report, format_)
-    if out:
+    show_report(conversion.report, options["format_"], options["top"], options["quiet"])
+    if out and not options["quiet"]:
         from kswap.saved.directory import load_call
 
         click.echo(f"saved in {out}: load it with {load_call(out, conversion.source)}", err=True)
@@ -84,6 +84,7 @@ def _save_and_show(conversion: Conversion, out: Path | None, force: bool, format
 @click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
 @click.option("--dry-run", is_flag=True, help="Plan and report only: nothing is built or written.")
 @format_option("report")
+@length_options
 def create(name: str | None, **options: Any) -> None:
     """Build a converted network of the papers.
 
@@ -92,6 +93,7 @@ def create(name: str | None, **options: Any) -> None:
     if name is None:
         show(_recipes(), options["format_"])
         return
+    check_length(options["format_"], options["top"], options["quiet"])
     variant = _variant(name, options)
     with status(f"building {name}"):
         from kswap.recording import provenance_of_plan, rules_origin
@@ -105,11 +107,11 @@ def create(name: str | None, **options: Any) -> None:
         plan = variant.plan() if options["dry_run"] else None
         conversion = None if plan else variant.convert(str(device), options["seed"])
     if conversion:
-        _save_and_show(conversion, options["out"], options["force"], options["format_"])
+        _save_and_show(conversion, options["out"], options["force"], options)
     elif plan:
         source, more = variant.recipe.source, {"num_classes": variant.num_classes, **variant.recipe.arguments}
         provenance = provenance_of_plan(source, more, rules_origin(variant.rules, plan.rules))
-        show(report_of(plan, provenance=provenance), options["format_"])
+        show_report(report_of(plan, provenance=provenance), options["format_"], options["top"], options["quiet"])
         click.echo("dry run: nothing was built or written", err=True)
 
 
@@ -133,12 +135,14 @@ def _recipes() -> Listing:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Save weights, plan and reports here.")
 @click.option("--force", is_flag=True, help="Overwrite a directory that kswap saved before.")
 @format_option("report")
+@length_options
 def import_keras(file: Path, name: str, **options: Any) -> None:
     """Load one of the authors' Keras checkpoints.
 
     FILE is an HDF5 file that Keras saved; the other options have to be those that it was trained with. Needs
     h5py (pip install 'kswap[keras]').
     """
+    check_length(options["format_"], options["top"], options["quiet"])
     variant = _variant(name, options)
     with status(f"loading {file}"):
         from kswap.keras.importing import import_keras as load
@@ -147,4 +151,4 @@ def import_keras(file: Path, name: str, **options: Any) -> None:
         if options["out"]:
             check_writable(options["out"], options["force"])
         conversion = load(file, variant)
-    _save_and_show(conversion, options["out"], options["force"], options["format_"])
+    _save_and_show(conversion, options["out"], options["force"], options)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import click
 
-from kswap.cli.formats import format_option, show
+from kswap.cli.formats import check_length, format_option, length_options, show, show_report
 
 
 @click.command()
 @click.argument("directory", metavar="DIR")
 @format_option("report")
-def report(directory: str, format_: str) -> None:
+@length_options
+def report(directory: str, format_: str, top: int | None, quiet: bool) -> None:
     """Show the report of a saved directory again.
 
     DIR is a directory that kswap saved, or a JSON report.
     """
     from kswap.saved.reading import read_report
 
-    show(read_report(directory), format_)
+    check_length(format_, top, quiet)
+    show_report(read_report(directory), format_, top, quiet)
 
 
 @click.command()

@@ -19,7 +19,7 @@ from kswap.report.diff_wording import (
     total_rows,
 )
 from kswap.report.glyphs import Glyphs
-from kswap.report.paragraph import print_names, print_text
+from kswap.report.paragraph import print_names, print_record
 from kswap.report.report import Change, SiteRow
 from kswap.report.table import (
     GROWS_STYLE,
@@ -66,7 +66,7 @@ def _print_settings(title: str, settings: tuple[SettingChange, ...], console: Co
     width = max([8, *(len(name) + 1 for name in names)])
     for name, setting in zip(names, settings, strict=True):
         values = f"{glyphs.clean(setting.before)} {glyphs.arrow} {glyphs.clean(setting.after)}"
-        print_text(console, Text(values), f"  {name:<{width}}")
+        print_record(console, Text(values), f"  {name:<{width}}")
     console.print()
 
 
@@ -115,10 +115,10 @@ def render_terminal(diff: ReportDiff, console: Console) -> None:
     """Print the comparison; plain ASCII where the console is not a terminal."""
     glyphs = Glyphs.of(console)
     models = list(dict.fromkeys(glyphs.clean(report.model) for report in (diff.before, diff.after)))
-    print_text(console, Text(f" {glyphs.arrow} ".join(models), "bold"))
-    print_text(console, Text(glyphs.clean(summary(diff))))
+    print_record(console, Text(f" {glyphs.arrow} ".join(models), "bold"))
+    print_record(console, Text(glyphs.clean(summary(diff))))
     for name, asked in origin_lines(diff):
-        print_text(console, Text(glyphs.clean(asked), "dim"), f"{name:<7}")
+        print_record(console, Text(glyphs.clean(asked), "dim"), f"{name:<7}")
     console.print()
     if diff.same:
         return

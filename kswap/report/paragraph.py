@@ -29,8 +29,20 @@ def print_text(console: Console, text: Text, lead: str = "") -> None:
         console.print(Text.assemble(" " * cell_len(lead) if number else lead, line), soft_wrap=True)
 
 
+def print_record(console: Console, text: Text, lead: str = "") -> None:
+    """As :func:`print_text`; in a pipe on one line, so that what finds a part of it finds all of it."""
+    if console.is_terminal:
+        print_text(console, text, lead)
+    else:
+        console.print(Text.assemble(lead, text), soft_wrap=True)
+
+
 def print_names(console: Console, glyphs: Glyphs, names: Sequence[str], indent: int = 4) -> None:
-    """Names one after the other, indented, with a comma between them."""
+    """Names one after the other, indented, with a comma between them; in a pipe each on a line of its own."""
+    if not console.is_terminal:
+        for name in names:
+            console.print(Text(" " * indent + glyphs.clean(name)), soft_wrap=True)
+        return
     listed = [glyphs.clean(name) + ("," if index < len(names) - 1 else "") for index, name in enumerate(names)]
     lines, line = [], ""
     for name in listed:

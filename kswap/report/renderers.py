@@ -230,14 +230,16 @@ def text_of(value: object, format_: str) -> str:
     return text
 
 
-def render(value: object, format_: str, console: Console) -> None:
+def render(value: object, format_: str, console: Console, **options: Any) -> None:
     """Show ``value`` on ``console``: printed where the format is ``"rich"``, else as its text, unwrapped.
+
+    ``options`` go to the renderer of ``"rich"``, such as ``top`` to that of a report.
 
     Raises:
         ReportError: The value has no such format.
     """
     if format_ == RICH:
-        _renderer(value, RICH)(value, console)
+        _renderer(value, RICH)(value, console, **options)
         return
     from kswap.report.output import write_verbatim
 

@@ -8,7 +8,8 @@ from rich.console import Console, JustifyMethod
 from rich.text import Text
 
 from kswap.report.glyphs import Glyphs
-from kswap.report.paragraph import print_names, print_text
+from kswap.report.kinds import explanations_of
+from kswap.report.paragraph import print_names, print_record
 from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells, error_text, weights_paragraphs
 from kswap.report.provenance import Provenance
 from kswap.report.provenance_wording import provenance_rows
@@ -23,11 +24,25 @@ from kswap.report.table import (
     print_named_rows,
     what_is_left,
 )
-from kswap.report.wording import TOTAL_LABELS, compact, drop_in_text, report_settings, sites_by_reason, tally
+from kswap.report.wording import (
+    TOTAL_LABELS,
+    compact,
+    drop_in_text,
+    one_line,
+    percent,
+    plural,
+    report_settings,
+    sites_by_reason,
+    tally,
+)
+
+# From so many sites on the totals have left the screen when the last line is there: they are said again.
+LONG = 20
+
+Rows = tuple[SiteRow, ...]
 
 
-def _arrangements(report: Report, glyphs: Glyphs, console: Console) -> Arrangements:
-    rows = report.replaced
+def _arrangements(report: Report, rows: Rows, glyphs: Glyphs, console: Console) -> Arrangements:
     changes = [Change(r.params_before, r.params_after) for r in rows]
 
     def words(head: str, cell: Callable[[SiteRow], str]) -> Column:
@@ -63,7 +78,7 @@ def _arrangements(report: Report, glyphs: Glyphs, console: Console) -> Arrangeme
 def _print_weights(report: Report, console: Console, glyphs: Glyphs) -> None:
     console.print(Text("Weights", "bold"))
     for paragraph in weights_paragraphs(report):
-        print_text(console, Text(glyphs.clean(paragraph)), "  ")
+        print_record(console, Text(glyphs.clean(paragraph)), "  ")
     console.print()
     if report.projection and report.projection.accuracies:
         cells = zip(*accuracy_cells(report.projection.accuracies), strict=True)
@@ -77,18 +92,42 @@ def _print_weights(report: Report, console: Console, glyphs: Glyphs) -> None:
         console.print()
 
 
-def _print_replaced(report: Report, console: Console, glyphs: Glyphs) -> None:
+def _print_replaced(report: Report, rows: Rows, console: Console, glyphs: Glyphs) -> None:
     console.print(Text("Replaced", "bold"))
-    names = [row.name for row in report.replaced]
-    print_named_rows(console, glyphs, "site", names, _arrangements(report, glyphs, console))
+    names = [row.name for row in rows]
+    print_named_rows(console, glyphs, "site", names, _arrangements(report, rows, glyphs, console))
+    console.print()
+    for kind in explanations_of(report):
+        print_record(console, Text(glyphs.clean(kind.glossary), "dim"))
     console.print()
 
 
-def _print_kept(report: Report, console: Console, glyphs: Glyphs) -> None:
+def _print_kept(rows: Rows, console: Console, glyphs: Glyphs) -> None:
     console.print(Text("Kept", "bold"))
-    for reason, rows in sites_by_reason(report.kept).items():
-        print_text(console, Text.assemble(glyphs.clean(reason), (f"  ({len(rows)})", "dim")), "  ")
-        print_names(console, glyphs, [row.name for row in rows])
+    if console.is_terminal:
+        for reason, group in sites_by_reason(rows).items():
+            print_record(console, Text.assemble(glyphs.clean(reason), (f"  ({len(group)})", "dim")), "  ")
+            print_names(console, glyphs, [row.name for row in group])
+    else:  # a record a line, for grep
+        channels = column("channels", [f"{r.in_channels}{glyphs.arrow}{r.out_channels}" for r in rows], "right")
+        params = column("parameters", [compact(row.params_after) for row in rows], "right")
+        why = column("reason", [glyphs.clean(row.reason) for row in rows])
+        columns = Arrangements(((channels, params, why),))
+        print_named_rows(console, glyphs, "site", [row.name for row in rows], columns)
+    console.print()
+
+
+def _largest(report: Report, top: int) -> Rows:
+    """The ``top`` sites with most parameters, before or after, the largest first."""
+    return tuple(sorted(report.sites, key=lambda row: -max(row.params_before, row.params_after))[:top])
+
+
+def _print_left_out(report: Report, shown: Rows, console: Console) -> None:
+    names = {row.name for row in shown}
+    others = [row for row in report.sites if row.name not in names]
+    share = sum(row.params_before for row in others) / max(sum(row.params_before for row in report.sites), 1)
+    text = f"{plural(len(others), 'smaller site')} left out, with {percent(share)} of the parameters that all sites had"
+    print_record(console, Text(text, "dim"))
     console.print()
 
 
@@ -116,7 +155,7 @@ def _print_provenance(provenance: Provenance, console: Console, glyphs: Glyphs) 
     rows = provenance_rows(provenance)
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
-        print_text(console, Text(glyphs.clean(value)), f"  {label:<{width}}  ")
+        print_record(console, Text(glyphs.clean(value)), f"  {label:<{width}}  ")
     console.print()
 
 
@@ -124,33 +163,40 @@ def _print_remarks(report: Report, console: Console, glyphs: Glyphs) -> None:
     if report.notes:
         console.print(Text("Notes", "bold"))
         for note in report.notes:
-            print_text(console, Text(glyphs.clean(note)), f"  {glyphs.bullet} ")
+            print_record(console, Text(glyphs.clean(note)), f"  {glyphs.bullet} ")
         console.print()
     style = "green" if report.drop_in else "yellow"
-    print_text(console, Text.assemble(("drop-in: ", "bold"), (drop_in_text(report), style)))
+    print_record(console, Text.assemble(("drop-in: ", "bold"), (drop_in_text(report), style)))
 
 
-def render_terminal(report: Report, console: Console) -> None:
+def render_terminal(report: Report, console: Console, top: int | None = None) -> None:
     """Print the report: headline, totals, carried-over weights, replaced sites, kept sites with reasons, notes.
 
     The table of sites has as many columns as the terminal's width allows; names are cut in front rather than
-    wrapped. Where the console is not a terminal, everything is plain ASCII and names are whole.
+    wrapped. Where the console is not a terminal, everything is plain ASCII, names are whole, and each site and each
+    note is one line. A long report ends with one line that sums it up. ``top`` shows that many sites, the largest.
     """
     glyphs = Glyphs.of(console)
     head = Text.assemble((glyphs.clean(report.model), "bold"), ("  kswap " + glyphs.clean(report.kswap), "dim"))
-    print_text(console, head)
+    print_record(console, head)
     chosen = f" {glyphs.dot} ".join(f"{key} {value}" for key, value in report_settings(report, glyphs.times).items())
-    print_text(console, Text(glyphs.clean(chosen)))
+    print_record(console, Text(glyphs.clean(chosen)))
     console.print()
     _print_totals(report, console, glyphs)
-    print_text(console, Text(tally(report)))
+    print_record(console, Text(tally(report)))
     console.print()
     if report.projection:
         _print_weights(report, console, glyphs)
-    if report.replaced:
-        _print_replaced(report, console, glyphs)
-    if report.kept:
-        _print_kept(report, console, glyphs)
+    shown = report.sites if top is None else _largest(report, top)
+    if replaced := tuple(row for row in shown if row.replaced):
+        _print_replaced(report, replaced, console, glyphs)
+    if kept := tuple(row for row in shown if not row.replaced):
+        _print_kept(kept, console, glyphs)
+    if len(shown) < len(report.sites):
+        _print_left_out(report, shown, console)
     if report.provenance:
         _print_provenance(report.provenance, console, glyphs)
     _print_remarks(report, console, glyphs)
+    if len(shown) >= LONG:
+        console.print()
+        print_record(console, Text(glyphs.clean(one_line(report)), "bold"))

@@ -96,6 +96,16 @@ def tally(report: Report) -> str:
     return f"{len(report.replaced)} of {count:,} {sites} replaced, {len(report.kept)} kept"
 
 
+def one_line(report: Report) -> str:
+    """What a report comes to, on one line."""
+    counts = [
+        f"{change.after:,} of {change.before:,} {TOTAL_LABELS[key]} ({percent(change.ratio)} left)"
+        for key, change in (("params", report.params), ("macs", report.macs))
+    ]
+    drop_in = "drop-in" if report.drop_in else "no drop-in"
+    return f"{report.model}: {', '.join(counts)}, {tally(report)}, {drop_in}"
+
+
 def drop_in_text(report: Report) -> str:
     """``yes`` or ``no``, with what that means."""
     if report.drop_in:

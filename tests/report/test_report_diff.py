@@ -16,8 +16,8 @@ from kswap.report.renderers import render, text_of
 from kswap.report.report import Report, report_of
 
 
-def shown(first: Report, second: Report, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width)
+def shown(first: Report, second: Report, width: int = 80, terminal: bool | None = None) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
     render(diff_reports(first, second), "rich", console)
     return console.file.getvalue()
 
@@ -116,9 +116,8 @@ def test_terminal_fits_and_is_ascii(sample_report: Report, big_report: Report, h
     without = report_of(efficientnet_plan("no second layer", 2.0, 3.1, 600, 16, second_layer=False))
     for first, second in ((big_report, without), (sample_report, hostile_report)):
         for width in (80, 160):
-            text = shown(first, second, width)
-            assert text.isascii()
-            assert max(map(len, text.splitlines())) <= width
+            assert shown(first, second, width).isascii()
+            assert max(map(len, shown(first, second, width, terminal=True).splitlines())) <= width
 
 
 def test_json_and_csv_hold_the_changes(sample_report: Report, other_report: Report) -> None:

@@ -97,10 +97,10 @@ def test_escape_sequences_and_markup_in_names_are_shown_not_obeyed(hostile_repor
 
 def test_every_kept_site_and_reason_is_readable(big_report: Report, sample_report: Report) -> None:
     for report in (big_report, sample_report):
-        kept = shown(report, 80).split("\nKept\n")[1]
+        kept = plain(shown(report, 80, terminal=True)).split("\nKept\n")[1]
         for row in report.kept:
             assert re.search(rf"(?m)(^|\s){re.escape(row.name)}(,|$)", kept)
-            assert f"  {row.reason}  (" in kept
+            assert f"  {row.reason}  (" in " ".join(kept.split("\n")).replace("      ", " ")
     assert "  - conv_head: the activation is shared, so it stays behind the block" in shown(sample_report, 80)
 
 
@@ -155,3 +155,43 @@ def test_bars(ratio: float, bar: str) -> None:
 def test_hostile_text_is_what_the_fixture_promises(hostile_report: Report) -> None:
     assert "\x1b" in HOSTILE
     assert hostile_report.model == hostile_report.kept[0].reason == HOSTILE
+
+
+def test_a_pipe_has_one_record_a_line(big_report: Report, sample_report: Report) -> None:
+    for report in (big_report, sample_report):
+        lines = shown(report, 80).splitlines()
+        for row in report.sites:
+            (line,) = [line for line in lines if line.startswith(f"{row.name} ")]
+            assert row.replaced or line.rstrip().endswith(row.reason)
+        for note in report.notes:
+            assert f"  - {note}" in lines
+
+
+def test_a_long_report_ends_with_what_it_comes_to(big_report: Report) -> None:
+    end = shown(big_report, 80).splitlines()[-1]
+    assert end == (
+        f"{big_report.model}: 4,585,154 of 63,812,570 parameters (7.2% left), "
+        f"{big_report.macs.after:,} of {big_report.macs.before:,} MACs ({big_report.macs.ratio:.1%} left), "
+        "199 of 217 pointwise convolutions replaced, 18 kept, drop-in"
+    )
+    short = replace(big_report, sites=big_report.sites[:5])
+    assert shown(short, 80).splitlines()[-1].startswith("drop-in: yes")
+
+
+def test_a_legend_says_how_plans_are_read(sample_report: Report) -> None:
+    assert "The plan K 72x4+32 i20 L 20x16 reads: K has 72 groups of 4 filters and 32 extra groups" in shown(
+        sample_report, 80
+    )
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_largest_sites(sample_report: Report, terminal: bool) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=terminal, color_system=None)
+    render_terminal(sample_report, console, top=3)
+    text = console.file.getvalue()
+    sizes = sorted(sample_report.sites, key=lambda row: -row.params_before)
+    table = text.split("Replaced\n")[1].split("\n\n")[0].splitlines()[2:]
+    assert [line.split()[0] for line in table] == [row.name for row in sizes[:3]]
+    left_out = sum(row.params_before for row in sizes[3:]) / sum(row.params_before for row in sizes)
+    assert f"61 smaller sites left out, with {left_out:.1%} of the parameters that all sites had" in text
+    assert "\nKept\n" not in text  # they are small

@@ -18,8 +18,8 @@ from torch import nn
 
 import kswap
 from kswap.errors import SavedError
-from kswap.saved.directory import PLAN, REPORT, WEIGHTS, read_report
-from kswap.saved.files import FILES
+from kswap.saved.files import FILES, PLAN, REPORT, WEIGHTS
+from kswap.saved.reading import read_report
 
 SMALL = "mobilenetv3_small_050"
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
