@@ -88,7 +88,7 @@ def load_model(
 
             loaded = load(model, device=target, trust_source=trust_source)
             module, size = loaded.model, loaded.plan.input_size
-            preprocessing = preprocessing or _trained_with(Path(model))
+            preprocessing = preprocessing or trained_with(Path(model))
         else:
             kwargs = {} if num_classes is None else {"num_classes": num_classes}
             source, module = _trained(parse_source(title, kwargs), weights)
@@ -104,7 +104,7 @@ def load_model(
     return LoadedModel(_moved(module, target), title, target, made)
 
 
-def _trained_with(directory: Path) -> Preprocessing | None:
+def trained_with(directory: Path) -> Preprocessing | None:
     """How pictures were prepared when the model in ``directory`` was trained there, where that is not as it states."""
     path = directory / PREPROCESSING
     if not path.is_file():

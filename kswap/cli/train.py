@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -112,7 +113,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     """Train MODEL on labelled pictures: converted, as for convert, or as it is.
 
     MODEL is a name as for convert, or a directory that kswap saved, which is trained further. The classes of a name
-    are those of the pictures, unless --num-classes says otherwise.
+    are those of the pictures, unless --num-classes says otherwise; --init project fits on the training pictures.
 
     A run that was stopped, in whatever way, continues when the command is called again. Until it is done, OUT.training
     holds its state. The result holds the weights, the learning curve (training.png, training.json) and reports.
@@ -134,10 +135,10 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         import kswap
         from kswap.training.processes import is_first_process
 
-        conversion = _loaded(options) if directory else _built(options)
-        prepared = _preprocessing(ctx, conversion, options)
+        model = name if directory else _built(options)
+        prepared = _preprocessing(ctx, model, options)
     done = kswap.train(
-        conversion,
+        model,
         options["data"],
         **{key: options[key] for key in ("recipe", "epochs", "batch", "lr", "keep", "split", "force", "data_dir")},
         **{key: options[key] for key in ("eval_data", "eval_split", "test_data", "test_split", "seed", "amp")},
@@ -174,33 +175,30 @@ def _check(ctx: click.Context, stated: set[str], directory: bool, convert: bool)
         check_settings_against_rules(ctx, ctx.params["rules"], ctx.params["scheme"])
 
 
-def _loaded(options: dict[str, Any]) -> Conversion:
-    import kswap
-
-    return kswap.load(options["model"], device=options["device"], trust_source=options["trust_source"])
-
-
 def _built(options: dict[str, Any]) -> Conversion:
     """MODEL by its name, with the classes of the pictures; the seed decides its fresh weights, too."""
     import kswap
     from kswap.training.baseline import unconverted
-    from kswap.training.splits import classes_of
+    from kswap.training.splits import training_pictures
 
+    pictures = partial(training_pictures, options["data"], options["split"], options["data_dir"])
     arguments = builder_arguments(options["model_kwargs"], options["num_classes"])
     if options["num_classes"] is None and ":" not in options["model"]:  # a factory of the user's may know no classes
-        arguments["num_classes"] = len(classes_of(options["data"], options["split"], options["data_dir"]))
+        arguments["num_classes"] = len(pictures().classes)
     arguments |= {"input_size": parse_size(options["input_size"]), "skip_strides": options["skip_strides"]}
     arguments |= {key: options[key] for key in ("device", "seed", "pretrained", "weights")}
     if not options["convert"]:
         return unconverted(options["model"], **arguments)
+    if options["init"] != "fresh":
+        arguments["calibration"] = pictures()
     return kswap.convert(options["model"], **{key: options[key] for key in _CONVERSION}, **arguments)
 
 
-def _preprocessing(ctx: click.Context, conversion: Conversion, options: dict[str, Any]) -> Preprocessing | None:
+def _preprocessing(ctx: click.Context, model: Conversion | str, options: dict[str, Any]) -> Preprocessing | None:
     """What the options ask for; ``None`` where they leave it to the recipe."""
     from kswap.analysis.loaded_model import load_model
 
     if not any(_is_stated(ctx, name) for name in ("preprocessing", "resize", "crop")):
         return None
-    own = load_model(conversion).preprocessing
+    own = load_model(model, options["device"], trust_source=options["trust_source"]).preprocessing
     return adjusted(own, options["preprocessing"], options["resize"], options["crop"], None)

@@ -67,11 +67,8 @@ def splits_of(
     parts = _parts_of(data, split, data_dir)
     names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
     source = ", ".join(part.source for part in parts)
-    if isinstance(data, PictureSet) and split is None:  # open already, and perhaps a part of a split
-        train, chosen = parts[0], parts[0].split
-    else:
-        chosen = training_split(source, names, split)
-        train = _split_of(parts, chosen)
+    train = _training_of(parts, data, split)
+    chosen = train.split
     test = _asked(parts, test_data, test_split, data_dir)
     if test is None and _TEST in names and chosen != _TEST:
         test = _split_of(parts, _TEST)
@@ -92,9 +89,16 @@ def splits_of(
     return Splits(train, validation, test)
 
 
-def classes_of(data: Data, split: str | None = None, data_dir: str | Path | None = None) -> tuple[str, ...]:
-    """The names of the classes of the pictures. Raises :class:`kswap.errors.DataError` where they have no labels."""
-    return _parts_of(data, split, data_dir)[0].classes
+def training_pictures(data: Data, split: str | None = None, data_dir: str | Path | None = None) -> LabelledPictures:
+    """The pictures to train on, those that a recipe holds out included. Raises :class:`kswap.errors.DataError`."""
+    return _training_of(_parts_of(data, split, data_dir), data, split)
+
+
+def _training_of(parts: Sequence[LabelledPictures], data: Data, split: str | None) -> LabelledPictures:
+    if isinstance(data, PictureSet) and split is None:  # open already, and perhaps a part of a split
+        return parts[0]
+    names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
+    return _split_of(parts, training_split(", ".join(part.source for part in parts), names, split))
 
 
 def _parts_of(data: Data, split: str | None, data_dir: str | Path | None) -> list[LabelledPictures]:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from kswap.analysis.loaded_model import load_model
+from kswap.analysis.loaded_model import load_model, trained_with
 from kswap.codec import encode
 from kswap.converted import Conversion
 from kswap.data.opening import Data
@@ -146,7 +146,8 @@ def train(
     with joined_processes() as processes:
         start = _conversion_of(model, device, trust_source)
         copied = replace(start, model=full_clone(start.model))
-        loaded = load_model(copied, _own_device(device, processes), preprocessing)
+        before = None if isinstance(model, Conversion) else trained_with(Path(model))
+        loaded = load_model(copied, _own_device(device, processes), preprocessing or before)
         if preprocessing is None:
             loaded = loaded.prepared_by(_preprocessing_of(loaded.preprocessing, made))
         copied = replace(copied, model=loaded.model)

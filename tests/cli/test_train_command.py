@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from click.testing import CliRunner, Result
 from training_fixture import classes, network
 
@@ -50,6 +52,26 @@ def test_a_name_has_the_classes_of_the_pictures(place: Path, options: tuple[str,
     found = kswap.load("done")
     assert bool(found.plan.replaced) == replaced
     assert found.source.kwargs == {"num_classes": 3}
+
+
+def test_blocks_are_fitted_on_the_training_pictures(place: Path) -> None:
+    torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), "trained.pth")
+    common = ("--data", "photos", "--input-size", "32", "--epochs", "1", "--batch", "4", "--device", "cpu")
+    result = run("test_resnet", "--weights", "trained.pth", "--init", "project", "--ch", "8", *common, "--out", "done")
+    assert result.exit_code == 0, result.output
+    projection = kswap.load("done").report.projection
+    assert projection is not None
+    assert projection.images == 12
+
+
+def test_pictures_are_prepared_as_before_when_training_goes_on(place: Path) -> None:
+    common = ("--data", "photos", "--epochs", "1", "--batch", "4", "--device", "cpu", "--format", "json")
+    first = json.loads(run("small", *common, "--recipe", "papers", "--eval-split", "test").stdout)
+    again = json.loads(run("small-trained", *common, "--recipe", "modern", "--eval-split", "test").stdout)
+    assert first["settings"]["preprocessing"]["mean"] == [0, 0, 0]
+    assert again["settings"]["preprocessing"] == first["settings"]["preprocessing"]
+    changed = run("small-trained", *common, "--preprocessing", "imagenet", "--out", "other")
+    assert json.loads(changed.stdout)["settings"]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
 
 
 @pytest.mark.parametrize(
