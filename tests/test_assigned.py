@@ -1,10 +1,9 @@
-"""The assigned kind on the whole road: plan, convert, report, diff, save, load, optimise, export, optimizer."""
+"""The assigned kind: layouts, orders, reports, comparisons, projection; what it shares is in test_kinds_on_the_road."""
 
 from __future__ import annotations
 
 import io
 import json
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kinds_fixture import NAME, SIZE, assigned_at_random, plan_with_orders
 from rich.console import Console
 from torch import nn
 
@@ -20,35 +20,16 @@ import kswap
 from kswap.errors import KswapError, PlanError, ReportError
 from kswap.nn import AssignedBlock, GroupedBlock, build_block
 from kswap.planner import BlockSettings, plan_block, plan_layer
-from kswap.planner.counting import count_plan
 from kswap.planner.kinds.assigned import AssignedPlan
 from kswap.report.diff import diff_reports
 from kswap.report.renderers import render
 from kswap.report.report import Report, report_of
-from kswap.runtimes.export import export_model
-
-NAME = "test_efficientnet"
-SIZE = (64, 64)
-
-
-def assigned_at_random(plan: AssignedPlan, seed: int = 0) -> AssignedPlan:
-    """The plan with orders as a fit might find them: places that are read twice stay behind their own group."""
-    rng = random.Random(seed)
-    names = rng.sample(range(plan.in_channels), plan.in_channels)
-    reads = tuple(names[channel] for channel in plan.read_order())
-    return replace(plan, reads=reads, writes=tuple(rng.sample(range(plan.out_channels), plan.out_channels)))
 
 
 def assigned_plan(inputs: int, outputs: int, ch: int = 16) -> AssignedPlan:
     made = plan_block(inputs, outputs, BlockSettings("assigned", ch))
     assert isinstance(made, AssignedPlan)
     return assigned_at_random(made)
-
-
-def plan_with_orders() -> kswap.Plan:
-    made = kswap.plan(NAME, ch=4, kind="assigned", num_classes=5, input_size=SIZE)
-    sites = [replace(s, layer=assigned_at_random(s.layer)) if s.replaced else s for s in made.sites]
-    return replace(made, sites=tuple(sites))
 
 
 @pytest.fixture(scope="module")
@@ -125,35 +106,6 @@ def test_orders_are_assigned_in_place() -> None:
     assert torch.equal(block(x), before)
 
 
-def test_counts_are_exact(conversion: kswap.Conversion) -> None:
-    built = sum(p.numel() for p in conversion.model.parameters())
-    assert count_plan(conversion.plan).params == built == conversion.report.params.after
-    blocks = [module for module in conversion.model.modules() if isinstance(module, AssignedBlock)]
-    assert len(blocks) == len(conversion.plan.replaced) > 5
-    for site in conversion.report.replaced:
-        block = conversion.model.get_submodule(site.name)
-        assert site.params_after == sum(p.numel() for p in block.parameters())
-        assert (site.kind, site.block, site.placement) == ("assigned", block.plan, "linear")
-
-
-def test_macs_are_those_that_torch_counts(conversion: kswap.Conversion) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        conversion.model.eval()(torch.zeros(1, 3, *SIZE))
-    assert counter.get_total_flops() == 2 * conversion.report.macs.after
-
-
-def test_saved_and_loaded(conversion: kswap.Conversion, tmp_path: Path) -> None:
-    again = kswap.load(conversion.save(tmp_path / "m"))
-    x = torch.randn(2, 3, *SIZE)
-    with torch.no_grad():
-        assert torch.equal(again.model(x), conversion.model.eval()(x))
-    assert again.plan == conversion.plan
-    assert again.report == conversion.report
-    assert not any("stored layouts" in note for note in again.plan.notes)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -207,31 +159,6 @@ def test_reported(conversion: kswap.Conversion, format_: str) -> None:
         assert Report.from_json(json.loads(file.getvalue())) == conversion.report
     if format_ == "csv":  # a number for every channel is nothing for a table
         assert "reads" not in file.getvalue().splitlines()[0]
-
-
-def test_optimised_for_inference_and_training(conversion: kswap.Conversion) -> None:
-    x = torch.randn(1, 3, *SIZE)
-    quick = kswap.optimize_for_inference(conversion.model, x, autotune=False)
-    with torch.no_grad():
-        torch.testing.assert_close(quick(x), conversion.model.eval()(x), rtol=1e-4, atol=1e-6)
-    assert not any(isinstance(module, AssignedBlock) for module in quick.modules())
-    trained = kswap.optimize_for_training(conversion.model.train(), torch.randn(2, 3, *SIZE), autotune=False)
-    assert any(isinstance(module, AssignedBlock) for module in trained.modules())
-
-
-def test_exported_and_read_back(conversion: kswap.Conversion, tmp_path: Path) -> None:
-    exported = export_model(conversion.model, torch.randn(1, 3, *SIZE), "onnx", tmp_path / "m.onnx")
-    assert exported.error < 1e-4
-    assert (tmp_path / "m.onnx").is_file()
-
-
-def test_an_optimizer_follows() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64), nn.Flatten(), nn.LazyLinear(3))
-    model(torch.zeros(1, 3, 8, 8))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    converted = kswap.convert(model, kind="assigned", input_size=(8, 8), optimizer=optimizer).model
-    held = {id(p) for p in optimizer.param_groups[0]["params"]}
-    assert held == {id(p) for p in converted.parameters()}
 
 
 def test_a_projection_assigns_and_stores_the_orders(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
-"""The second kind of block on the whole road: plan, convert, report, diff, save, load, optimise, export, optimizer."""
+"""The low-rank kind: ranks, reports, comparisons, rules; what it shares with others is in test_kinds_on_the_road."""
 
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kinds_fixture import NAME, SIZE
 from rich.console import Console
 from torch import nn
 
@@ -18,15 +18,10 @@ from kswap.benchmarks.markdown import render_markdown
 from kswap.errors import PlanError, RuleError
 from kswap.nn import LowRankBlock
 from kswap.planner import BlockSettings, plan_block, plan_layer
-from kswap.planner.counting import count_plan
 from kswap.report.diff import diff_reports
 from kswap.report.renderers import render
 from kswap.report.report import report_of
 from kswap.rules import load_rules
-from kswap.runtimes.export import export_model
-
-NAME = "test_efficientnet"
-SIZE = (64, 64)
 
 
 @pytest.fixture(scope="module")
@@ -82,36 +77,6 @@ def test_other_layers_than_2d_convolutions(layer: nn.Module) -> None:
     assert {type(part) for part in block.layers} <= {type(layer), type(block.up)}
 
 
-def test_counts_are_exact(conversion: kswap.Conversion) -> None:
-    built = sum(p.numel() for p in conversion.model.parameters())
-    assert count_plan(conversion.plan).params == built == conversion.report.params.after
-    blocks = [module for module in conversion.model.modules() if isinstance(module, LowRankBlock)]
-    assert len(blocks) == len(conversion.plan.replaced) > 5
-    for site in conversion.report.replaced:
-        block = conversion.model.get_submodule(site.name)
-        assert site.params_after == sum(p.numel() for p in block.parameters())
-        assert (site.kind, site.block, site.placement) == ("low-rank", block.plan, "linear")
-
-
-def test_macs_are_those_that_torch_counts(conversion: kswap.Conversion) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        conversion.model.eval()(torch.zeros(1, 3, *SIZE))
-    assert counter.get_total_flops() == 2 * conversion.report.macs.after
-
-
-def test_saved_and_loaded(conversion: kswap.Conversion, tmp_path: Path) -> None:
-    again = kswap.load(conversion.save(tmp_path / "m"))
-    x = torch.randn(2, 3, *SIZE)
-    with torch.no_grad():
-        assert torch.equal(again.model(x), conversion.model.eval()(x))
-    assert again.plan == conversion.plan
-    assert again.report == conversion.report
-    plan = kswap.Plan.from_json(json.loads(json.dumps(conversion.plan.to_json())))
-    assert plan == conversion.plan
-
-
 @pytest.mark.parametrize("format_", ["rich", "json", "md", "html", "csv"])
 def test_compared_with_the_grouped_conversion(conversion: kswap.Conversion, format_: str) -> None:
     grouped = report_of(kswap.plan(NAME, ch=4, num_classes=5, input_size=SIZE))
@@ -133,20 +98,6 @@ def test_a_stored_rank_is_replayed() -> None:
         kswap.Plan.from_json(data)
 
 
-def test_optimised_for_inference_and_training(conversion: kswap.Conversion) -> None:
-    x = torch.randn(1, 3, *SIZE)
-    quick = kswap.optimize_for_inference(conversion.model, x, autotune=False)
-    with torch.no_grad():
-        torch.testing.assert_close(quick(x), conversion.model.eval()(x), rtol=1e-4, atol=1e-6)
-    assert not any(isinstance(module, LowRankBlock) for module in quick.modules())
-
-
-def test_exported_and_read_back(conversion: kswap.Conversion, tmp_path: Path) -> None:
-    exported = export_model(conversion.model, torch.randn(1, 3, *SIZE), "onnx", tmp_path / "m.onnx")
-    assert exported.error < 1e-4
-    assert (tmp_path / "m.onnx").is_file()
-
-
 def test_benchmarked_beside_its_original() -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64), nn.Conv2d(64, 9, 3))
     found = kswap.bench(model, kind="low-rank", input_size=(8, 8), rounds=1, memory=False, autotune=False)
@@ -166,15 +117,6 @@ def test_mixed_with_grouped_blocks_by_rule(tmp_path: Path) -> None:
     assert {site.layer.rank for site in conversion.plan.replaced if site.layer.kind == "low-rank"} == {4}
     again = kswap.load(conversion.save(tmp_path / "m"))
     assert again.plan == conversion.plan
-
-
-def test_an_optimizer_follows() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64), nn.Flatten(), nn.LazyLinear(3))
-    model(torch.zeros(1, 3, 8, 8))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    converted = kswap.convert(model, kind="low-rank", rank=6, input_size=(8, 8), optimizer=optimizer).model
-    held = {id(p) for p in optimizer.param_groups[0]["params"]}
-    assert held == {id(p) for p in converted.parameters()}
 
 
 def test_graph_module_shows_both_layers(conversion: kswap.Conversion) -> None:
