@@ -8,9 +8,10 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 import torch
+from fits_fixture import inputs, moments_of, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from kswap.nn import build_block
 from kswap.planner import BlockSettings, plan_block
@@ -18,25 +19,10 @@ from kswap.planner.kinds.assigned import AssignedPlan
 from kswap.projection.assignment import Assignment, error
 from kswap.projection.balanced import improved
 from kswap.projection.exchanges import InputExchange, gains_of_reading
-from kswap.projection.kinds import fit, matrix_of, write_
-from kswap.projection.moments import Moments
+from kswap.projection.kinds import fit, matrix_of
 from kswap.projection.objective import Objective
 
 SEEDS = st.integers(0, 2**16)
-
-
-def inputs(channels: int, count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    mixing = torch.randn(channels, channels, generator=generator).double()
-    return torch.randn(count, channels, generator=generator).double() @ mixing + 1
-
-
-def trained(filters: int, channels: int, seed: int) -> Tensor:
-    return torch.randn(filters, channels, generator=torch.Generator().manual_seed(seed + 2)).double()
-
-
-def moments_of(x: Tensor, weight: Tensor) -> Moments:
-    return Moments.of(x, x @ weight.T + 1)
 
 
 @st.composite
@@ -66,36 +52,6 @@ def test_no_step_raises_the_objective_and_the_first_is_k_alone(plan: AssignedPla
     assert fitted.errors[0] == pytest.approx(in_order, abs=1e-7)
     assert objective.value(fitted.matrix) == pytest.approx(fitted.errors[-1], abs=1e-7)
     assert objective.value(fitted.matrix) <= in_order + 1e-7
-
-
-@given(plans(), SEEDS)
-@settings(max_examples=15, deadline=None)
-def test_the_written_block_computes_the_fitted_matrix(plan: AssignedPlan, seed: int) -> None:
-    if not plan.replaces:
-        return
-    weight = trained(plan.out_channels, plan.in_channels, seed)
-    moments = moments_of(inputs(plan.in_channels, 100, seed), weight)
-    fitted = fit(plan, weight, moments, seed)
-    block = build_block(plan, replaces=nn.Conv2d(plan.in_channels, plan.out_channels, 1, dtype=torch.float64))
-    write_(block, fitted, moments)
-    assert block.plan == fitted.plan
-    assert fitted.plan.is_assigned
-    written = matrix_of(block)
-    torch.testing.assert_close(written.weight, fitted.matrix, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(written.weight @ moments.x_mean + written.bias, moments.y_mean, rtol=1e-7, atol=1e-7)
-
-
-@pytest.mark.parametrize(
-    "layer", [nn.Linear(24, 16), nn.Conv1d(24, 16, 1, stride=2), nn.Conv3d(24, 16, 1), nn.Conv2d(24, 16, 1, bias=False)]
-)
-def test_layers_of_every_dimension_are_written(layer: nn.Module) -> None:
-    plan, weight = plan_block(24, 16, BlockSettings("assigned", 4)), trained(16, 24, 0)
-    moments = moments_of(inputs(24, 100, 0), weight)
-    fitted = fit(plan, weight, moments)
-    block = build_block(plan, replaces=layer)
-    write_(block, fitted, moments)
-    torch.testing.assert_close(matrix_of(block).weight, fitted.matrix, rtol=1e-5, atol=1e-5)
-    assert matrix_of(block).bias.any() == (layer.bias is not None)
 
 
 @pytest.mark.parametrize(("channels", "filters", "ch"), [(24, 36, 6), (32, 32, 8), (40, 20, 8)])

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from fits_fixture import drawn, inputs, moments_of, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers.std_conv import ScaledStdConv2d, StdConv2d
@@ -25,28 +26,8 @@ from kswap.projection.objective import Objective
 SEEDS = st.integers(0, 2**16)
 
 
-def drawn(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def inputs(channels: int, count: int, seed: int, rank: int | None = None) -> Tensor:
-    """Correlated inputs with means, of very different variances, as activations are."""
-    generator = drawn(seed)
-    mixing = torch.randn(rank or channels, channels, generator=generator).double()
-    mixing = mixing * torch.logspace(-1, 1, channels).double()[torch.randperm(channels, generator=generator)]
-    return torch.randn(count, rank or channels, generator=drawn(seed + 1)).double() @ mixing + mixing.mean(0)
-
-
-def trained(filters: int, channels: int, seed: int) -> Tensor:
-    return torch.randn(filters, channels, generator=drawn(seed + 2)).double() / channels**0.5
-
-
 def plan_of(channels: int, filters: int, ch: int = 4, **settings: object) -> BlockPlan:
     return plan_block(channels, filters, BlockSettings(ch=ch, **settings))  # type: ignore[arg-type]
-
-
-def moments_of(x: Tensor, weight: Tensor) -> Moments:
-    return Moments.of(x, x @ weight.T + 1)
 
 
 @st.composite
@@ -96,9 +77,18 @@ def test_k_and_l_improve_by_turns_from_any_start(plan: BlockPlan, seed: int, zer
         assert l.sum(1).abs().max() < 1e-6 * l.abs().max()
 
 
-@given(plans(), SEEDS)
-@settings(max_examples=40, deadline=None)
-def test_the_written_block_computes_the_fitted_matrix(plan: BlockPlan, seed: int) -> None:
+@st.composite
+def assigned_plans(draw: st.DrawFn) -> BlockPlan:
+    """Layouts with replication, second paths and capped groups."""
+    channels, filters = draw(st.integers(3, 40)), draw(st.integers(2, 40))
+    return plan_block(channels, filters, BlockSettings("assigned", draw(st.integers(1, 12))))
+
+
+@pytest.mark.parametrize("kind", ["grouped", "assigned"])
+@given(st.data(), SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_the_written_block_computes_the_fitted_matrix(kind: str, data: st.DataObject, seed: int) -> None:
+    plan = data.draw(plans() if kind == "grouped" else assigned_plans())
     if not plan.replaces:
         return
     weight = trained(plan.out_channels, plan.in_channels, seed)
@@ -106,12 +96,14 @@ def test_the_written_block_computes_the_fitted_matrix(plan: BlockPlan, seed: int
     fitted = fit(plan, weight, moments, seed)
     block = build_block(plan, replaces=nn.Conv2d(plan.in_channels, plan.out_channels, 1, dtype=torch.float64))
     write_(block, fitted, moments)
+    assert block.plan == fitted.plan
+    assert isinstance(fitted.plan, LayerPlan) or fitted.plan.is_assigned
     written = matrix_of(block)
     torch.testing.assert_close(written.weight, fitted.matrix, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(written.weight @ moments.x_mean + written.bias, moments.y_mean, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["grouped", "low-rank"])
+@pytest.mark.parametrize("kind", ["grouped", "low-rank", "assigned"])
 @pytest.mark.parametrize(
     "layer", [nn.Linear(24, 16), nn.Conv1d(24, 16, 1, stride=2), nn.Conv3d(24, 16, 1), nn.Conv2d(24, 16, 1, bias=False)]
 )
