@@ -6,10 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from kswap.nn import build_block
 from kswap.planner import BlockSettings, plan_block
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.kinds.kind import part_of_kind
+from kswap.projection.kinds import fit
+from kswap.projection.moments import Moments
 
 PACKAGE = Path(__file__).parents[1] / "kswap"
 PARTS = {
@@ -62,3 +67,26 @@ def test_a_plan_of_every_kind_survives_json(kind: str) -> None:
     assert set(shape) == set(BLOCK_KINDS[kind].keys)
     assert type(plan).shape_from_json(shape, 96, 40, "the block") == plan
     assert plan.weights < plan.dense_weights
+
+
+@pytest.mark.parametrize("kind", BLOCK_KINDS)
+def test_nothing_is_built_or_fitted_for_a_plan_that_keeps_its_layer(kind: str) -> None:
+    plan = plan_block(1, 1, BlockSettings(kind=kind, ch=8))
+    assert not plan.replaces
+    with pytest.raises(ValueError, match="this plan keeps the convolution: "):
+        build_block(plan)
+    x = torch.randn(9, 1)
+    with pytest.raises(ValueError, match="this plan keeps the convolution: "):
+        fit(plan, torch.ones(1, 1), Moments.of(x, x))
+
+
+@pytest.mark.parametrize("kind", BLOCK_KINDS)
+@pytest.mark.parametrize("parts", [{"norm": nn.BatchNorm2d(40)}, {"activation": nn.ReLU()}], ids=["norm", "activation"])
+def test_a_kind_takes_in_norms_and_activations_or_refuses_them(kind: str, parts: dict[str, nn.Module]) -> None:
+    plan = plan_block(96, 40, BlockSettings(kind=kind, ch=8))
+    if plan.absorbs:
+        taken = [part for stage in build_block(plan, **parts).stages for part in (stage.norm, stage.activation)]
+        assert any(part is not None for part in taken)
+    else:
+        with pytest.raises(ValueError, match=f"a block of the kind {kind} takes in no norm or activation"):
+            build_block(plan, **parts)

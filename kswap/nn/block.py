@@ -46,8 +46,22 @@ class PointwiseBlock(nn.Module, ABC):
     if TYPE_CHECKING:  # TorchScript would read the annotation as a text and fail
         plan: BlockPlan
 
-    def __init__(self, plan: BlockPlan, replaces: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        plan: BlockPlan,
+        replaces: nn.Module | None = None,
+        norm: nn.Module | None = None,
+        activation: nn.Module | None = None,
+    ) -> None:
+        """Take the sizes from ``plan`` and ``replaces``.
+
+        Raises :class:`ValueError` for a plan that keeps the layer, and for a norm or activation where blocks of this
+        kind take in none.
+        """
         super().__init__()
+        plan.check_replaces()
+        if not plan.absorbs and (norm is not None or activation is not None):
+            raise ValueError(f"a block of the kind {plan.kind} takes in no norm or activation")
         self.plan = plan
         self.in_channels = plan.in_channels
         self.out_channels = plan.out_channels

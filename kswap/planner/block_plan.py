@@ -29,6 +29,11 @@ class BlockPlan(ABC):
     def replaces(self) -> bool:
         """Whether there is a block; otherwise the layer is kept."""
 
+    def check_replaces(self) -> None:
+        """Raises :class:`ValueError` for a plan that keeps the layer: there is nothing to build or to fit."""
+        if not self.replaces:
+            raise ValueError(f"this plan keeps the convolution: {self.reason}")
+
     @property
     @abstractmethod
     def weights(self) -> int:

@@ -45,11 +45,8 @@ class AssignedBlock(PointwiseBlock):
             replaces: the layer that is replaced; it gives the type of the new layers, stride, bias, device, dtype
                 and ``requires_grad``. ``None`` is a ``Conv2d`` without bias.
         """
-        super().__init__(plan, replaces)
-        if plan.k is None:
-            raise ValueError(f"this plan keeps the convolution: {plan.reason}")
-        if norm is not None or activation is not None:
-            raise ValueError("an assigned block takes in no norm or activation")
+        super().__init__(plan, replaces, norm, activation)
+        assert plan.k is not None
         self.plan: AssignedPlan = plan
         like = self.like(replaces)
         weight = like.weight

@@ -46,9 +46,8 @@ class GroupedBlock(PointwiseBlock):
             replaces: the layer that is replaced; it gives the type of the new layers, stride, bias, device, dtype
                 and ``requires_grad``. ``None`` is a ``Conv2d`` without bias.
         """
-        super().__init__(plan, replaces)
-        if plan.k is None:
-            raise ValueError(f"this plan keeps the convolution: {plan.reason}")
+        super().__init__(plan, replaces, norm, activation)
+        assert plan.k is not None
         self.plan: LayerPlan = plan
         self.sums = plan.sum
         self.l_takes_interleave = False

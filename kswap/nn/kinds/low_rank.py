@@ -37,11 +37,8 @@ class LowRankBlock(PointwiseBlock):
             replaces: the layer that is replaced; it gives the type of the new layers, stride, bias, device, dtype
                 and ``requires_grad``. ``None`` is a ``Conv2d`` without bias.
         """
-        super().__init__(plan, replaces)
-        if plan.rank is None:
-            raise ValueError(f"this plan keeps the convolution: {plan.reason}")
-        if norm is not None or activation is not None:
-            raise ValueError("a low-rank block takes in no norm or activation")
+        super().__init__(plan, replaces, norm, activation)
+        assert plan.rank is not None
         self.plan: LowRankPlan = plan
         like = self.like(replaces)
         weight = like.weight

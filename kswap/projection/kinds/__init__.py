@@ -22,7 +22,10 @@ def fit(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 0) -> Fit
         weight: the matrix ``(F, Ic)`` of the trained layer, towards which the fit is regularised.
         moments: inputs that the block will see, and outputs that it should return.
         seed: the same seed gives the same fit.
+
+    Raises :class:`ValueError` for a plan that keeps its layer.
     """
+    plan.check_replaces()
     found: Fit = part_of_kind(__name__, plan.kind).fit(plan, weight.detach().double().cpu(), moments, seed)
     return found
 
@@ -43,6 +46,7 @@ def fit_absorbed(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 
     to the first norm. Raises :class:`kswap.errors.PlanError` for blocks that cannot start so. Only kinds whose plans
     absorb have this.
     """
+    plan.check_replaces()
     found: Fit = part_of_kind(__name__, plan.kind).fit_absorbed(plan, weight.detach().double().cpu(), moments, seed)
     return found
 

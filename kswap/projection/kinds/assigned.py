@@ -49,8 +49,7 @@ def fit(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 0) -> Fit
     objective is that of the plan's own order first, whatever it was assigned before, and falls from there.
     """
     assert isinstance(plan, AssignedPlan)
-    if plan.k is None:
-        raise ValueError(f"this plan keeps the convolution: {plan.reason}")
+    assert plan.k is not None
     objective = Objective.of(weight, moments)
     found, errors = _assigned(objective, Assignment.in_own_order(plan.k), seed)
     fitted = replace(plan, reads=tuple(found.reads.flatten().tolist()), writes=_writes(plan.k, found))

@@ -50,8 +50,7 @@ def fit_absorbed(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 
 
 def _replacing(plan: BlockPlan) -> LayerPlan:
     assert isinstance(plan, LayerPlan)
-    if plan.k is None:
-        raise ValueError(f"this plan keeps the convolution: {plan.reason}")
+    assert plan.k is not None
     return plan
 
 

@@ -25,8 +25,7 @@ def fit(plan: BlockPlan, weight: Tensor, moments: Moments, seed: int = 0) -> Fit
     weigh the same for each channel between them.
     """
     assert isinstance(plan, LowRankPlan)
-    if plan.rank is None:
-        raise ValueError(f"this plan keeps the convolution: {plan.reason}")
+    assert plan.rank is not None
     objective = Objective.of(weight, moments)
     down, up = _truncated(objective.metric, objective.target, plan.rank)
     matrix = up @ down
