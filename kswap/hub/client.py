@@ -70,7 +70,7 @@ def _in_one_sentence(address: HubAddress) -> Iterator[None]:
 
 
 def _offline(address: HubAddress) -> OfflineError:
-    return OfflineError(f"the Hub cannot be reached for {address}, and it was not fetched before: go online")
+    return OfflineError(f"the Hub cannot be reached for {address}: go online, or check HF_ENDPOINT and proxies")
 
 
 def model_info(address: HubAddress) -> ModelInfo:

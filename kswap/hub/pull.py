@@ -74,8 +74,7 @@ def fetched(address: HubAddress) -> Iterator[tuple[Path, HubAddress]]:
         pinned, names = _listed(address)
         paths = {name: download(pinned, name) for name in names}
     except OfflineError:
-        pinned, names = address, _NEEDED
-        paths = {name: download(address, name, cached=True) for name in names}
+        pinned, paths = address, _cached(address)
     with tempfile.TemporaryDirectory(prefix="kswap-") as temporary:
         directory = Path(temporary) / address.repo.replace("/", "--")
         directory.mkdir()
@@ -96,6 +95,15 @@ def _listed(address: HubAddress) -> tuple[HubAddress, tuple[str, ...]]:
     for name in names:
         _check_size(address, name, sizes[name])
     return replace(address, revision=info.sha), names
+
+
+def _cached(address: HubAddress) -> dict[str, Path]:
+    try:
+        return {name: download(address, name, cached=True) for name in _NEEDED}
+    except OfflineError as error:
+        raise OfflineError(
+            f"the Hub cannot be reached for {address}, and it was not fetched before: go online"
+        ) from error
 
 
 def _check_size(address: HubAddress, name: str, size: int | None) -> None:

@@ -191,7 +191,7 @@ def test_no_rights_and_no_connection(saved: Path, hub: FakeHub) -> None:
     hub.online = False
     done = command("push", saved, REPO)
     assert done.exit_code == 2
-    assert "the Hub cannot be reached for hf-hub:ann/small" in done.stderr
+    assert "the Hub cannot be reached for hf-hub:ann/small: go online, or check HF_ENDPOINT and proxies" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "size"), [("plan.json", 2**40), ("model.safetensors", 2**45), ("report.md", None)])

@@ -50,6 +50,7 @@ def main() -> None:
         mean=data_config["mean"],
         std=data_config["std"],
         num_workers=0,
+        persistent_workers=False,
         device=torch.device("cpu"),
     )
     scheduler, epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=len(loader))
