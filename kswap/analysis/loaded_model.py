@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kswap.codec import decode
+from kswap.analysis.preparation import trained_with
 from kswap.converted import Conversion
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import ModelError, excerpt, wording
-from kswap.files import read_json
-from kswap.saved.files import PREPROCESSING
 from kswap.sources.builders import build
 from kswap.sources.check import check_model
 from kswap.sources.device import choose_device
@@ -102,14 +100,6 @@ def load_model(
         target = choose_device(device, module)
     made = preprocessing or Preprocessing.of(module, size)
     return LoadedModel(_moved(module, target), title, target, made)
-
-
-def trained_with(directory: Path) -> Preprocessing | None:
-    """How pictures were prepared when the model in ``directory`` was trained there, where that is not as it states."""
-    path = directory / PREPROCESSING
-    if not path.is_file():
-        return None
-    return decode(Preprocessing, read_json(path, ModelError, "preprocessing"), f"{path}", ModelError)
 
 
 def baseline_of(

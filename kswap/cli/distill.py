@@ -115,6 +115,7 @@ def distill(
     with status(f"loading {directory}"):
         import kswap
         from kswap.analysis.loaded_model import load_model
+        from kswap.analysis.preparation import trained_with
         from kswap.data.opening import image_set, picture_set
 
         pictures = picture_set(data, options["split"], data_dir)
@@ -122,7 +123,7 @@ def distill(
             options["eval_data"] = image_set(options["eval_data"], options["eval_split"], data_dir)
         conversion = kswap.load(directory, device=device, trust_source=trust_source)
         own = load_model(conversion).preprocessing
-        prepared = adjusted(own, preprocessing, resize, crop, input_size)
+        prepared = adjusted(trained_with(directory) or own, preprocessing, resize, crop, input_size)
     changed = None if prepared == own else prepared
     click.echo(f"pictures: {prepared}", err=True)
     done = kswap.distill(

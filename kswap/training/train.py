@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from kswap.analysis.loaded_model import load_model, trained_with
+from kswap.analysis.loaded_model import load_model
+from kswap.analysis.preparation import trained_with, write_preparation
 from kswap.codec import encode
 from kswap.converted import Conversion
 from kswap.data.opening import Data
@@ -22,7 +23,7 @@ from kswap.files import replace_file
 from kswap.graph.clone import full_clone
 from kswap.loading import load
 from kswap.saved.directory import check_writable
-from kswap.saved.files import BEST_WEIGHTS, CURVE, LAST_WEIGHTS, PREPROCESSING, TRAINING
+from kswap.saved.files import BEST_WEIGHTS, CURVE, LAST_WEIGHTS, TRAINING
 from kswap.saved.manifest import read_manifest
 from kswap.saved.weights import load_weights_
 from kswap.training.curve import curve_of
@@ -243,10 +244,8 @@ def _saved(run: TrainingRun, directory: Path) -> Conversion:
 def _save(run: TrainingRun, record: TrainingRecord, state: State, last: dict[str, Tensor], fresh: Path) -> Path:
     """Write the result, with all that belongs to it."""
     run.conversion.save(fresh, force=True)
-    replace_file(fresh / TRAINING, _json(encode(record)))
-    own = load_model(run.conversion).preprocessing
-    if run.loaded.preprocessing != own:
-        replace_file(fresh / PREPROCESSING, _json(run.loaded.preprocessing.to_json()))
+    replace_file(fresh / TRAINING, json.dumps(encode(record), indent=1).encode() + b"\n")
+    write_preparation(fresh, run.conversion, run.loaded.preprocessing)
     if state.best is not None:
         best = {name.removeprefix("model."): tensor.contiguous() for name, tensor in state.best.items()}
         replace_file(fresh / BEST_WEIGHTS, save(best))
@@ -255,7 +254,3 @@ def _save(run: TrainingRun, record: TrainingRecord, state: State, last: dict[str
     if curve is not None:
         replace_file(fresh / CURVE, curve)
     return fresh
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1).encode() + b"\n"

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from kswap.analysis.loaded_model import PUBLISHED
+from kswap.analysis.preparation import trained_with, write_preparation
 from kswap.codec import encode
 from kswap.converted import Conversion
 from kswap.data.opening import Data, picture_set
@@ -98,8 +99,8 @@ def distill(
         eval_limit: At most so many of them, evenly over all.
         seed: Makes the order of the pictures and all that is random reproducible.
         device: Where to train; without it a directory goes to the GPU if there is one, and a module stays.
-        preprocessing: How pictures are prepared for both models, instead of as each of them states. The size and the
-            cut are always those of the converted model.
+        preprocessing: How pictures are prepared for both models, instead of as each of them states or was trained. The
+            size and the cut are always those of the converted model.
         trust_source: Whether to run the user's own code that a saved model was built by.
         progress: Whether to show a bar, where there is a terminal.
         checkpoint_seconds: How often the state of the run is written.
@@ -126,6 +127,8 @@ def distill(
     pictures = picture_set(data, split)
     steps = _steps(made, images, epochs, len(pictures))
     start = _conversion_of(conversion, device, trust_source)
+    if preprocessing is None and not isinstance(conversion, Conversion):
+        preprocessing = trained_with(Path(conversion))
     run = Run.of(
         start,
         _teacher_of(teacher, teacher_weights, start),
@@ -154,7 +157,9 @@ def distill(
         state = run.train(work, checkpoint_seconds, progress)
         record = run.record(state, keep)
         result = _result(run, state, record)
-        work.move(_save(result, record, state, work.path / _RESULT), target, force)
+        fresh = _save(result, record, state, work.path / _RESULT)
+        write_preparation(fresh, result, run.student.preprocessing)
+        work.move(fresh, target, force)
     return Distillation(result, record, target)
 
 

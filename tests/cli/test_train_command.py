@@ -70,6 +70,10 @@ def test_pictures_are_prepared_as_before_when_training_goes_on(place: Path) -> N
     again = json.loads(run("small-trained", *common, "--recipe", "modern", "--eval-split", "test").stdout)
     assert first["settings"]["preprocessing"]["mean"] == [0, 0, 0]
     assert again["settings"]["preprocessing"] == first["settings"]["preprocessing"]
+    distilled = kswap.distill("small-trained", kswap.load("small"), "photos", images=8, out="done", device="cpu")
+    assert distilled.record.settings["preprocessing"] == first["settings"]["preprocessing"]
+    found = kswap.evaluate("done", "photos", split="test", device="cpu", progress=False)
+    assert found.preprocessing.to_json() == first["settings"]["preprocessing"]
     changed = run("small-trained", *common, "--preprocessing", "imagenet", "--out", "other")
     assert json.loads(changed.stdout)["settings"]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
 
