@@ -1,4 +1,4 @@
-"""From paths and names to pictures: several parts of one set, a part held out, all of it in memory."""
+"""From paths and names to pictures: several parts of one set, a part held out, what the model sees."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from pictures_fixture import CLASSES, Flat, noise, png, zipped
 import kswap
 from kswap.data.held_out import hold_out
 from kswap.data.images import ImageSet
-from kswap.data.in_memory import pixels_in_memory
 from kswap.data.opening import image_set, picture_set
-from kswap.data.prepared import fingerprint
+from kswap.data.prepared import PreparedPictures, fingerprint
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError
 
@@ -131,20 +130,18 @@ def test_shares_that_hold_out_nothing_or_everything(folder: Path, share: float, 
         hold_out(ImageSet(folder, "test"), share)
 
 
-def test_all_pixels_in_memory_are_what_the_model_sees(parts: list[Path]) -> None:
+def test_pixels_are_what_the_model_sees(parts: list[Path]) -> None:
     images = image_set(parts)
     grey = Preprocessing((1, 16, 16), mean=(0.5,))
     for preprocessing in (SMALL, grey, Preprocessing((3, 12, 20)), Preprocessing((3, 16, 16), crop=0.5)):
-        pixels = pixels_in_memory(images, preprocessing)
-        assert pixels is not None
+        pixels = PreparedPictures(images, preprocessing).pixels(range(18))
         assert torch.equal(pixels, torch.stack([preprocessing.pixels(images.picture(n)) for n in range(18)]))
-    assert pixels_in_memory(images, SMALL, most_bytes=18 * 3 * 16 * 16 - 1) is None
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = zipped(tmp_path / "z.zip", {"a/1.png": png(noise(0)), "b/1.png": b"no"})
     with pytest.raises(DataError, match=r"z\.zip/b/1\.png is not a picture"):
-        pixels_in_memory(image_set(path), SMALL)
+        PreparedPictures(image_set(path), SMALL).pixels([0, 1])
 
 
 def test_a_model_is_evaluated_on_several_zips(parts: list[Path]) -> None:
