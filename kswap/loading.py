@@ -20,6 +20,7 @@ from kswap.graph.splice import splice_
 from kswap.hub.address import HubAddress, is_address
 from kswap.hub.pull import fetched
 from kswap.planner.plan import Plan
+from kswap.progress import step
 from kswap.saved.manifest import Manifest, read_manifest
 from kswap.saved.reading import read_report
 from kswap.saved.weights import load_weights_, read_weights
@@ -93,6 +94,7 @@ def original_model(
     ``or_converted`` at :func:`kswap.sources.trained.with_weights`. Raises :class:`ModelError`.
     """
     check_original(model)
+    step("building the original")
     if isinstance(model, nn.Module):
         given = {"pretrained": pretrained, "weights": weights is not None}
         names = ", ".join([*kwargs, *(name for name, is_given in given.items() if is_given)])

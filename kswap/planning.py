@@ -29,6 +29,7 @@ from kswap.planner.narrowing import Narrowing, describe_narrowings
 from kswap.planner.plan import Counts, Plan
 from kswap.planner.site_plan import PLACEMENTS, SitePlan, too_narrow
 from kswap.planner.sites import CONVOLUTIONS, Site
+from kswap.progress import step
 from kswap.rules import RuleSet, decide, load_rules, unused
 from kswap.zoo.paper_variants import paper_variant_notes
 
@@ -121,7 +122,9 @@ def run_of(model: nn.Module, title: str, call: Call, kinds: Collection[str] = CO
         layers = "1 Linear layer" if linear == 1 else f"{linear} Linear layers"
         hint = f", but for {layers} with --linear (linear=True)" if linear else ""
         raise PlanError(f"{title} has no pointwise (1x1, groups=1) convolutions: there is nothing to replace{hint}")
+    step("running the original once")
     observation = _observe(model, title, call)
+    step("tracing it")
     options = {} if observation.real else observed_options(model, call)
     return Run(observation, trace(model, call), _fuses(model), options)
 
@@ -177,6 +180,7 @@ def plan_of(
 
     Raises :class:`PlanError` when nothing would become smaller, with the reason.
     """
+    step("planning each layer")
     rules = settings.rules
     sites = find_sites(model, run.trace.graph, run.observation, settings.kinds)
     found = without_read_norms(model, sites, run.observation, run.options)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+_STEPS: contextvars.ContextVar[StepBar | None] = contextvars.ContextVar("kswap_steps", default=None)
 
 
 class ProgressBar:
@@ -70,3 +74,44 @@ def progress_bar(label: str, total: float | None, *, shown: bool = True, steady:
     )
     with progress:
         yield ProgressBar(progress, label, total)
+
+
+class StepBar:
+    """A bar over work whose steps say their names by :func:`step`."""
+
+    def __init__(self, bar: ProgressBar, label: str, total: int) -> None:
+        self._bar = bar
+        self._label = label
+        self._left = total
+        self._begun = False
+
+    def step(self, name: str) -> None:
+        """End the step of before, and begin the one called ``name``."""
+        if self._begun and self._left > 0:
+            self._bar.advance()
+            self._left -= 1
+        self._begun = True
+        self._bar.label(f"{self._label}: {name}")
+
+
+@contextmanager
+def steps(label: str, total: int) -> Iterator[None]:
+    """A bar that the steps of the work inside move on, wherever they are: see :func:`step`.
+
+    >>> with steps("converting", total=2):
+    ...     step("tracing")
+    ...     step("planning")
+    """
+    with progress_bar(label, total) as bar:
+        token = _STEPS.set(StepBar(bar, label, total))
+        try:
+            yield
+        finally:
+            _STEPS.reset(token)
+
+
+def step(name: str) -> None:
+    """Say that the step called ``name`` begins; heard where a caller shows :func:`steps`, and else nothing."""
+    bar = _STEPS.get()
+    if bar is not None:
+        bar.step(name)

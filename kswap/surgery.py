@@ -19,6 +19,7 @@ from kswap.graph.verify import check_run
 from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
 from kswap.planning import without
+from kswap.progress import step
 
 _LINEAR = "placed linearly: the outputs of the model depend on which norms and activations it holds"
 
@@ -32,9 +33,12 @@ def operate_(
     activations were absorbed, the blocks are placed linearly. A plan that is a ``replay`` is not corrected:
     :class:`PlanError` says what is wrong with it.
     """
+    step("putting the blocks in")
     replacements = splice_(model, planned)
+    step("drawing their weights")
     for done in replacements:
         initialiser.initialise(done)
+    step("running the result once")
     wrong, found = _run(model, replacements, call, observation)
     if not wrong and found is None:
         return planned, replacements

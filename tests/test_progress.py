@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
-from kswap.progress import progress_bar
+from kswap import progress
+from kswap.cli.main import main
+from kswap.cli.options import CONVERT_STEPS, PLAN_STEPS
+from kswap.progress import progress_bar, step, steps
 
 
 def test_nothing_is_drawn_without_a_terminal_and_lines_are_written(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,3 +37,31 @@ def test_every_step_is_drawn_on_a_terminal(
     with progress_bar("reading", 3, shown=False) as bar:
         bar.advance()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("dry", "count"), [(True, PLAN_STEPS), (False, CONVERT_STEPS)])
+def test_a_conversion_says_each_of_its_steps(dry: bool, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress.StepBar, "step", lambda self, name: said.append(name))
+    more = ["--dry-run"] if dry else []
+    done = CliRunner().invoke(main, ["convert", "test_resnet", "--ch", "8", "--input-size", "32", *more])
+    assert done.exit_code == 0
+    assert said[:2] == ["loading torch", "building the original"]
+    assert len(said) == count
+
+
+def test_steps_move_the_bar_and_never_past_its_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TTY_INTERACTIVE", "1"), ("TERM", "xterm"), ("COLUMNS", "120")):
+        monkeypatch.setenv(name, value)
+    step("unheard")
+    with steps("converting", 2):
+        for name in ("tracing", "planning", "checking", "once more"):
+            step(name)
+    step("unheard")
+    written = capsys.readouterr().err
+    assert "converting: planning" in written
+    assert "2/2" in written
+    assert "3/2" not in written
+    assert "unheard" not in written

@@ -13,12 +13,15 @@ from kswap.cli.budget import asked_budget, budget_options, plan_within
 from kswap.cli.formats import check_length, format_option, length_options, show_report
 from kswap.cli.inputs import example_of, input_option, parse_inputs
 from kswap.cli.options import (
+    CONVERT_STEPS,
+    PLAN_STEPS,
     builder_arguments,
     check_settings_against_rules,
     model_options,
     parse_size,
     status,
     weights_option,
+    working,
 )
 from kswap.report.condition import Condition
 
@@ -148,7 +151,8 @@ def convert(ctx: click.Context, /, **options: Any) -> None:
     if budget is not None and options["plan_file"]:
         raise click.UsageError("--plan says already what becomes of every site: leave out --plan or --budget", ctx)
     drawn = options["init"] == "fresh" and budget is None  # fits draw a bar of their own
-    with status(f"converting {options['model']}") if drawn else nullcontext():
+    steps = PLAN_STEPS if options["dry_run"] else CONVERT_STEPS
+    with working(f"converting {options['model']}", steps) if drawn else nullcontext():
         import kswap
         from kswap.report.report import report_of
         from kswap.saved.directory import check_writable, load_call
@@ -214,7 +218,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     _check_images(ctx)
     if budget is None and options["calibrate"] is not None:
         raise click.UsageError("--calibrate is for a plan within a budget: give --budget params=0.2 as well", ctx)
-    with status(f"planning {options['model']}") if budget is None else nullcontext():
+    with working(f"planning {options['model']}", PLAN_STEPS) if budget is None else nullcontext():
         import kswap
         from kswap.report.report import report_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kswap.cli.formats import check_length, format_option, length_options, show, show_report
-from kswap.cli.options import parse_size, status
+from kswap.cli.options import CONVERT_STEPS, PLAN_STEPS, parse_size, status, working
 
 if TYPE_CHECKING:
     from kswap.converted import Conversion
@@ -95,7 +95,7 @@ def create(name: str | None, **options: Any) -> None:
         return
     check_length(options["format_"], options["top"], options["quiet"])
     variant = _variant(name, options)
-    with status(f"building {name}"):
+    with working(f"building {name}", PLAN_STEPS if options["dry_run"] else CONVERT_STEPS):
         from kswap.recording import provenance_of_plan, rules_origin
         from kswap.report.report import report_of
         from kswap.saved.directory import check_writable

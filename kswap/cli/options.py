@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -203,6 +204,20 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+# Steps of a conversion and of a plan, as kswap.progress.step names them, with the import of torch.
+CONVERT_STEPS, PLAN_STEPS = 8, 5
+
+
+@contextmanager
+def working(label: str, count: int) -> Iterator[None]:
+    """A bar over ``count`` steps on standard error, where that is a terminal; the first is the import of torch."""
+    from kswap.progress import step, steps
+
+    with steps(label, count):
+        step("loading torch")
+        yield
 
 
 def status(text: str) -> Status:
