@@ -10,6 +10,7 @@ from kswap.report.projection import Accuracy
 from kswap.report.provenance import Provenance
 from kswap.report.provenance_wording import short_hash, value_text, weights_text
 from kswap.report.report import SHAPE_KEYS, Change, Report, SiteRow
+from kswap.report.showing import Shown
 from kswap.report.wording import plural, report_settings
 
 # What makes a site different. Ch, scheme and reason are not here: a site that comes out the same is the same.
@@ -96,8 +97,8 @@ class AccuracyChange:
 
 
 @dataclass(frozen=True)
-class ReportDiff:
-    """Two reports side by side.
+class ReportDiff(Shown):
+    """Two reports side by side; printed, what ``kswap diff`` shows.
 
     ``provenance`` is what differs in where they come from, dates and commands aside: what made the originals comes
     first. It is empty where one of the reports has none. ``totals`` compare the two converted models, ``originals``

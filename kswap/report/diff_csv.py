@@ -40,6 +40,11 @@ def _rows(diff: ReportDiff) -> Iterator[tuple[Any, ...]]:
         yield "only_after", row.name, "plan", None, row.short()
 
 
+def rows_of(diff: ReportDiff) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """The columns, and a row per difference: kind, name, field, before, after; totals always."""
+    return COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in _rows(diff)]
+
+
 def render_csv(diff: ReportDiff) -> str:
-    """One row per difference: kind, name, field, before, after; totals always."""
-    return csv_text(COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in _rows(diff)))
+    """The rows of :func:`rows_of`."""
+    return csv_text(*rows_of(diff))

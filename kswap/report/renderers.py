@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,15 @@ class Renderers:
             value and a :class:`rich.console.Console`, and prints. Every other one is called with the value alone,
             and returns text.
         saved: The formats that a saved directory holds, each in a file ``NAME.FORMAT``.
+        notebook: What makes the short HTML of notebooks; empty where there is none.
+        rows: What makes the columns and the rows of a data frame; empty where there is none.
     """
 
     value: str
     formats: Mapping[str, str]
     saved: tuple[str, ...] = ()
+    notebook: str = ""
+    rows: str = ""
 
 
 VALUES: dict[str, Renderers] = {
@@ -51,6 +55,8 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.report.report_csv:render_csv",
         },
         saved=("json", "md", "html"),
+        notebook="kswap.report.notebook:report_fragment",
+        rows="kswap.report.report_csv:rows_of",
     ),
     "diff": Renderers(
         "kswap.report.diff:ReportDiff",
@@ -61,6 +67,8 @@ VALUES: dict[str, Renderers] = {
             "html": "kswap.report.html.diff_page:render_html",
             "csv": "kswap.report.diff_csv:render_csv",
         },
+        notebook="kswap.report.notebook:diff_fragment",
+        rows="kswap.report.diff_csv:rows_of",
     ),
     "check": Renderers(
         "kswap.checks.result:Check",
@@ -244,6 +252,25 @@ def render(value: object, format_: str, console: Console, **options: Any) -> Non
     from kswap.report.output import write_verbatim
 
     write_verbatim(text_of(value, format_), console)
+
+
+def fragment_of(value: object) -> str:
+    """``value`` as short HTML for a notebook. Raises :class:`ReportError` where it has none."""
+    text: str = _part(value, "notebook")(value)
+    return text
+
+
+def rows_of(value: object) -> tuple[tuple[str, ...], Iterable[Mapping[str, Any]]]:
+    """The columns and the rows that ``value`` has as a table. Raises :class:`ReportError` where it has none."""
+    found: tuple[tuple[str, ...], Iterable[Mapping[str, Any]]] = _part(value, "rows")(value)
+    return found
+
+
+def _part(value: object, name: str) -> Any:
+    path = getattr(_entry_of(type(value)), name)
+    if not path:
+        raise ReportError(f"a {type(value).__name__} has no {name}")
+    return resolve(path)
 
 
 def _renderer(value: object, format_: str) -> Any:

@@ -14,6 +14,7 @@ from kswap.planner.plan import Plan
 from kswap.planner.site_plan import SitePlan
 from kswap.report.projection import ProjectionRecord, SiteError
 from kswap.report.provenance import Provenance
+from kswap.report.showing import Shown
 from kswap.version import __version__
 
 Count = Annotated[int, Between(0, 2**63 - 1)]
@@ -145,8 +146,8 @@ class ReportHead:
 
 
 @dataclass(frozen=True)
-class Report(ReportHead):
-    """Everything that a reader of a conversion wants to know.
+class Report(Shown, ReportHead):
+    """Everything that a reader of a conversion wants to know; printed, what ``kswap report`` shows.
 
     ``provenance`` says where the report comes from; reports of kswap 0.1.0 have none. Where the weights were carried
     over, ``projection`` says how. It holds the errors of the sites; each site's

@@ -38,13 +38,17 @@ def flat_row(row: SiteRow) -> dict[str, Any]:
     return {key: flat.get(key) for key in COLUMNS}
 
 
-def render_csv(report: Report) -> str:
-    """All sites of the report, replaced and kept, in the order of the network.
+def rows_of(report: Report) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """The columns, and a row per site, replaced and kept, in the order of the network.
 
-    The last columns say where the report comes from, in every row alike, so that rows of several files can be told
+    The last columns say where the report comes from, in every row alike, so that rows of several reports can be told
     apart; a report that does not know lacks them.
     """
-    if report.provenance is None:
-        return csv_text(COLUMNS, map(flat_row, report.sites))
-    asked = {f"provenance_{label.replace(' ', '_')}": value for label, value in provenance_rows(report.provenance)}
-    return csv_text((*COLUMNS, *asked), (flat_row(row) | asked for row in report.sites))
+    rows = provenance_rows(report.provenance) if report.provenance else ()
+    asked = {f"provenance_{label.replace(' ', '_')}": value for label, value in rows}
+    return (*COLUMNS, *asked), [flat_row(row) | asked for row in report.sites]
+
+
+def render_csv(report: Report) -> str:
+    """The rows of :func:`rows_of`."""
+    return csv_text(*rows_of(report))
