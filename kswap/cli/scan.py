@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -16,7 +16,14 @@ from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.schemes import SCHEMES
 from kswap.runtimes.targets import TARGETS
 
-_OF_LATENCY = ("batch", "threads", "rounds", "no_autotune")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Options that mean something only beside another one.
+_NEEDING = {
+    "latency": ("batch", "threads", "rounds", "no_autotune"),
+    "train": ("data", "data_dir", "epochs", "seed", "device", "workers", "ray"),
+}
+_WORDS = {"latency": "times: add --latency TARGET", "train": "training: add --train RECIPE"}
 
 
 class _Lists(ListCommand):
@@ -29,52 +36,126 @@ class _Lists(ListCommand):
     }
 
 
+def _network_options(command: Command) -> Command:
+    """Which networks: the grid, and how each is built and planned."""
+    for option in reversed(
+        (
+            click.option(
+                "--ch",
+                type=click.IntRange(min=1),
+                multiple=True,
+                metavar="N...",
+                help="Channels per group.  [default: 4 8 16 32]",
+            ),
+            click.option(
+                "--scheme",
+                type=click.Choice(tuple(SCHEMES)),
+                multiple=True,
+                metavar="NAME...",
+                help=f"How groups are chosen: {', '.join(SCHEMES)}.  [default: v2]",
+            ),
+            click.option(
+                "--kind",
+                type=click.Choice(tuple(BLOCK_KINDS)),
+                multiple=True,
+                metavar="NAME...",
+                help=f"What replaces a convolution: {', '.join(BLOCK_KINDS)}.  [default: grouped]",
+            ),
+            click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier."),
+            click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),
+            click.option("--linear", is_flag=True, help="Linear layers too: the same map on the last dimension."),
+            click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else each model's own."),
+            click.option(
+                "--skip-strides",
+                type=click.IntRange(min=0),
+                default=0,
+                metavar="N",
+                help="Stride 1 in the first N strided stages, for small images.",
+            ),
+            click.option(
+                "--model-kwarg",
+                "model_kwargs",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="For the builders; may be repeated.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _latency_options(command: Command) -> Command:
+    """Whether and how passes are timed."""
+    for option in reversed(
+        (
+            click.option(
+                "--latency",
+                type=click.Choice(tuple(TARGETS)),
+                help="Time a pass of every network beside one of its original there.",
+            ),
+            click.option(
+                "--batch", type=click.IntRange(min=1), metavar="N", help="Samples of that pass.  [default: 1]"
+            ),
+            click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of that pass."),
+            click.option(
+                "--rounds", type=click.IntRange(min=1), metavar="N", help="Of that; else 15 to 60, for 10 seconds."
+            ),
+            click.option(
+                "--no-autotune",
+                is_flag=True,
+                help="For that, estimate the implementation of each block instead of measuring.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _training_options(command: Command) -> Command:
+    """Whether, how and where networks are trained."""
+    for option in reversed(
+        (
+            click.option(
+                "--train",
+                metavar="RECIPE",
+                help="Train every network and the original by this recipe, a name or a TOML file: see `kswap train`.",
+            ),
+            click.option(
+                "--data",
+                multiple=True,
+                metavar="DATA",
+                help="The pictures: a folder, a zip, torchvision:NAME or hf-datasets:OWNER/NAME; may be repeated.",
+            ),
+            click.option(
+                "--data-dir",
+                type=click.Path(path_type=Path),
+                metavar="DIR",
+                help="Where downloaded pictures are kept; else torch's cache.",
+            ),
+            click.option("--epochs", type=float, metavar="N", help="Passes over the training pictures."),
+            click.option("--seed", type=int, metavar="N", help="Of weights and order.  [default: 0]"),
+            click.option("--device", metavar="auto|cpu|cuda", help="Where to train.  [default: auto]"),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Networks at a time.  [default: 1; with --ray what there is room for]",
+            ),
+            click.option(
+                "--ray", metavar="ADDRESS", help="Train on a Ray cluster: an address, auto, or local to start one here."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(cls=_Lists)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option(
-    "--ch",
-    type=click.IntRange(min=1),
-    multiple=True,
-    metavar="N...",
-    help="Channels per group.  [default: 4 8 16 32]",
-)
-@click.option(
-    "--scheme",
-    type=click.Choice(tuple(SCHEMES)),
-    multiple=True,
-    metavar="NAME...",
-    help=f"How groups are chosen: {', '.join(SCHEMES)}.  [default: v2]",
-)
-@click.option(
-    "--kind",
-    type=click.Choice(tuple(BLOCK_KINDS)),
-    multiple=True,
-    metavar="NAME...",
-    help=f"What replaces a convolution: {', '.join(BLOCK_KINDS)}.  [default: grouped]",
-)
-@click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier.")
-@click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`.")
-@click.option("--linear", is_flag=True, help="Linear layers too: the same map on the last dimension.")
-@click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else each model's own.")
-@click.option(
-    "--skip-strides",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Stride 1 in the first N strided stages, for small images.",
-)
-@click.option(
-    "--model-kwarg", "model_kwargs", multiple=True, metavar="KEY=VALUE", help="For the builders; may be repeated."
-)
-@click.option(
-    "--latency", type=click.Choice(tuple(TARGETS)), help="Time a pass of every network beside its original there."
-)
-@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Samples of that pass.  [default: 1]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of that pass.")
-@click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="Of that; else 15 to 60, for 10 seconds.")
-@click.option(
-    "--no-autotune", is_flag=True, help="For that, estimate the implementation of each block instead of measuring."
-)
+@_network_options
+@_latency_options
+@_training_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -84,45 +165,29 @@ class _Lists(ListCommand):
 @click.option("--figure", type=click.Path(path_type=Path), metavar="FILE.png", help="A picture of the result.")
 @format_option("scan")
 @click.pass_context
-def scan(
-    ctx: click.Context,
-    /,
-    models: tuple[str, ...],
-    ch: tuple[int, ...],
-    scheme: tuple[str, ...],
-    kind: tuple[str, ...],
-    num_classes: int | None,
-    rules: str | None,
-    linear: bool,
-    input_size: str | None,
-    skip_strides: int,
-    model_kwargs: tuple[str, ...],
-    format_: str,
-    out: Path | None,
-    figure: Path | None,
-    **options: Any,
-) -> None:
+def scan(ctx: click.Context, /, models: tuple[str, ...], format_: str, figure: Path | None, **options: Any) -> None:
     """Plan each MODEL with every Ch, scheme and kind, and mark the Pareto front.
 
     MODEL is what `kswap convert` takes. Every model is traced once, and planned as often as is asked for. With
-    --latency each network is timed beside its original. What has its file in DIR is not done again, and more values
-    may be asked for later.
+    --latency each network is timed beside its original, with --train it is trained, and so is the original, in
+    processes of this machine or on a Ray cluster. What has its file in DIR is not done again, and more values may be
+    asked for later.
 
     \b
     kswap scan efficientnet_b0 --ch 4 8 16 32 --scheme v1 v2
     kswap scan efficientnet_b0 resnet50 --kind grouped low-rank --out scan
     kswap scan mobilenetv3_large_100 --latency onnxruntime --threads 1 --figure scan.png
+    kswap scan efficientnet_b0 --train quick --data photos --epochs 4 --workers 2 --out scan
+    kswap scan efficientnet_b0 --train modern --data /shared/photos --ray auto --out /shared/scan
     """
-    of_latency = [
-        f"--{name.replace('_', '-')}" for name in ("batch", "threads", "rounds", "no_autotune") if options[name]
-    ]
-    if of_latency and options["latency"] is None:
-        raise click.UsageError(f"{of_latency[0]} is for times: add --latency TARGET, or leave it out", ctx)
-    builder = builder_arguments(model_kwargs, num_classes)
-    size = parse_size(input_size)
+    for other, names in _NEEDING.items():
+        for name in names if options[other] is None else ():
+            if options[name] not in (None, False, ()):
+                raise click.UsageError(f"--{name.replace('_', '-')} is for {_WORDS[other]}, or leave it out", ctx)
+    builder = builder_arguments(options.pop("model_kwargs"), options.pop("num_classes"))
+    size = parse_size(options.pop("input_size"))
+    autotune, out = not options.pop("no_autotune"), options["out"]
     from kswap.scans.figure import check_figure, save_figure
-    from kswap.scans.scan import scan as run
-    from kswap.scans.store import store
 
     if figure is not None:
         check_figure(figure)
@@ -130,22 +195,11 @@ def scan(
         from kswap.malloc import keep_freed_memory
 
         keep_freed_memory()
-    given = {"ch": ch, "scheme": scheme, "kind": kind, "batch": options["batch"]}
-    found = run(
-        models,
-        **{name: value for name, value in given.items() if value},
-        rules=rules,
-        linear=linear,
-        input_size=size,
-        skip_strides=skip_strides,
-        latency=options["latency"],
-        threads=options["threads"],
-        rounds=options["rounds"],
-        autotune=not options["no_autotune"],
-        out=out,
-        command=typed(ctx),
-        **builder,
-    )
+    from kswap.scans.scan import scan as run
+    from kswap.scans.store import store
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    found = run(models, **given, input_size=size, autotune=autotune, command=typed(ctx), **builder)
     if figure is not None:
         save_figure(found, figure)
     if out is not None:

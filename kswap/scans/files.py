@@ -35,6 +35,10 @@ class Stage(Generic[T]):
         """The file of a trial."""
         return None if self.root is None else self.root / self.name / f"{trial.name}.json"
 
+    def work_of(self, trial: Trial) -> Path | None:
+        """Where what a trial makes is kept, beside its result; absolute, for other processes."""
+        return None if self.root is None else self.root.absolute() / "networks" / trial.name
+
     def missing(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials without a result; those that an earlier run left are read."""
         left = []

@@ -9,18 +9,23 @@ from typing import Any
 from torch import nn
 
 from kswap.benchmarks.environment import Machine
-from kswap.errors import DeployError, ModelError, PlanError, StudyError, excerpt, wording
+from kswap.data.opening import Data
+from kswap.errors import ModelError, PlanError, StudyError, excerpt, wording
 from kswap.planner.input_size import check_input_size
 from kswap.planning import RuleSpec
-from kswap.progress import progress_bar
 from kswap.rules import load_rules
+from kswap.scans.executors import executor_of
+from kswap.scans.executors.executor import Settings
 from kswap.scans.files import Stage, check_directory
 from kswap.scans.grid import CHANNELS_PER_GROUP, Grid
 from kswap.scans.latencies import Stopwatch, chosen_target
 from kswap.scans.plans import Planner
 from kswap.scans.result import Scan, rows_of
-from kswap.scans.settings import LatencySettings, PlanningSettings
-from kswap.scans.trial import Latency, Planned, Trial
+from kswap.scans.settings import LatencySettings, PlanningSettings, TrainingSettings
+from kswap.scans.stages import plan_all, time_all, train_all
+from kswap.scans.trainings import class_count, training_settings
+from kswap.scans.trial import Latency, Planned, Trained
+from kswap.training.recipe import TrainingRecipe
 
 
 def scan(
@@ -38,6 +43,14 @@ def scan(
     threads: int | None = None,
     rounds: int | None = None,
     autotune: bool = True,
+    train: str | Path | Mapping[str, Any] | TrainingRecipe | None = None,
+    data: Data | None = None,
+    data_dir: str | Path | None = None,
+    epochs: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    workers: int | None = None,
+    ray: str | None = None,
     out: str | Path | None = None,
     progress: bool = True,
     command: str = "",
@@ -46,7 +59,8 @@ def scan(
     """Plan every model with every kind of block, scheme and Ch, and say which networks are on the Pareto front.
 
     Each model is built without weights, run and traced once. With ``latency`` every network is then built, optimised
-    for that target and timed beside its original, in this process.
+    for that target and timed beside its original, in this process. With ``train`` every network, and the original, is
+    trained from fresh weights by the same recipe, in other processes.
 
     Args:
         models: Names, saved directories or modules; one, or several.
@@ -60,6 +74,13 @@ def scan(
         threads: Threads of that pass; ``None`` leaves the number to the runtime.
         rounds: Of that comparison; else 15 to 60, for 10 seconds.
         autotune: Measure the implementation of each block for that; else it is estimated.
+        train: The recipe that every network is trained by; see :func:`kswap.train`, as for ``data``, ``data_dir`` and
+            ``epochs``. Classes are those of the pictures, unless ``num_classes`` says otherwise.
+        seed: Of the fresh weights, and of the order of the pictures.
+        device: Where they are trained: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        workers: How many are trained at a time: one without it; on a cluster, as many as there is room for.
+        ray: Train on a Ray cluster: its address, ``"auto"``, or ``"local"`` to start one on this machine. Models,
+            pictures and ``out`` must be on all its machines under the same paths.
         out: A directory. Each trial leaves a file in it; what has one is not done again, where the settings are the
             same. The grid may grow. Not for modules.
         progress: Draw a bar on a terminal.
@@ -84,6 +105,16 @@ def scan(
         loaded = load_rules(rules)
         grid.check_rules(loaded)
         rules = loaded.to_json()
+    executor = executor_of("local" if ray is None else "ray", Settings(workers, ray or "local", device))
+    training = None
+    if train is not None:
+        executor.check()
+        training = _training(given, train, data, data_dir, epochs, seed, device)
+        if not any(":" in name for name in given):  # a factory of the user's may know no classes
+            model_kwargs.setdefault("num_classes", class_count(training))
+    elif data is not None:
+        how = wording("train=", "--train RECIPE")
+        raise StudyError(f"the pictures are for training: add a recipe with {how}, or leave them out")
     planning = PlanningSettings(model_kwargs, input_size, rules, linear, skip_strides)
     timing = None
     if latency is not None:
@@ -95,24 +126,38 @@ def scan(
         check_directory(root)
     trials = [trial for name in given for trial in grid.trials(name)]
     plans = Stage("planning", Planned, root)
-    _plan(plans, planning, planners, [trial for trial in trials if not trial.is_original], progress)
+    plan_all(plans, planning, planners, [trial for trial in trials if not trial.is_original], progress)
     made = [trial for trial in trials if trial in plans.found and plans.found[trial].replaced]
     if not made:
         raise PlanError(next(one.note for one in plans.found.values()))
     notes = [f"{trial}: {one.note}" for trial, one in plans.found.items() if one.note]
-    times = Stage("latency", Latency, root)
+    times, trainings = Stage("latency", Latency, root), Stage("training", Trained, root)
     if timing is not None:
         watches = {name: Stopwatch(name, model, model_kwargs, timing) for name, model in given.items()}
-        notes += _time(times, timing, planners, watches, made, progress)
+        notes += time_all(times, timing, planners, watches, made, progress)
+    if training is not None:
+        replaced = {trial.model for trial in made}
+        chosen = [trial for trial in trials if trial in made or (trial.is_original and trial.model in replaced)]
+        notes += train_all(trainings, training, planning, executor, chosen, progress)
     return Scan(
-        rows_of(trials, plans.found, times.found, {}),
+        rows_of(trials, plans.found, times.found, trainings.found),
         planning,
         timing,
-        None,
+        training,
         Machine.here(threads) if timing is not None else None,
         tuple(notes),
         command,
     )
+
+
+def _training(given: Mapping[str, str | nn.Module], recipe: Any, data: Data | None, *more: Any) -> TrainingSettings:
+    """How every network is trained. Raises :class:`kswap.errors.KswapError` subclasses."""
+    if data is None:
+        how = wording("data=", "--data PATH")
+        raise StudyError(f"training needs pictures: pass them with {how}")
+    if any(isinstance(model, nn.Module) for model in given.values()):
+        raise StudyError("networks are built again where they are trained: pass names of models instead of modules")
+    return training_settings(recipe, data, *more)
 
 
 def _named(models: str | Path | nn.Module | Sequence[str | Path | nn.Module]) -> dict[str, str | nn.Module]:
@@ -132,47 +177,3 @@ def _named(models: str | Path | nn.Module | Sequence[str | Path | nn.Module]) ->
     if not found:
         raise ModelError("there is nothing to scan: name a model")
     return found
-
-
-def _plan(
-    stage: Stage[Planned],
-    settings: PlanningSettings,
-    planners: Mapping[str, Planner],
-    trials: Sequence[Trial],
-    progress: bool,
-) -> None:
-    """Plan every trial that has no result yet. Every model is traced before anything is written."""
-    missing = stage.missing(trials)
-    first = {trial.model: trial for trial in reversed(missing)}
-    with progress_bar("planning", len(first) + len(missing), shown=progress) as bar:
-        for name, trial in first.items():
-            bar.label(f"tracing {name}")
-            planners[name].trace(trial)
-            bar.advance()
-        stage.claim(settings)
-        bar.label("planning")
-        for trial in missing:
-            stage.add(trial, planners[trial.model].planned(trial))
-            bar.advance(note=str(trial))
-
-
-def _time(
-    stage: Stage[Latency],
-    settings: LatencySettings,
-    planners: Mapping[str, Planner],
-    watches: Mapping[str, Stopwatch],
-    trials: Sequence[Trial],
-    progress: bool,
-) -> list[str]:
-    """Time every trial that has no result yet. Returns what could not be timed, and why."""
-    stage.claim(settings)
-    missing, notes = stage.missing(trials), []
-    with progress_bar("timing", len(missing), shown=progress, steady=False) as bar:
-        for trial in missing:
-            bar.label(f"timing {trial}")
-            try:
-                stage.add(trial, watches[trial.model].time(planners[trial.model].plan(trial)))
-            except DeployError as error:
-                notes.append(f"{trial} could not be timed: {error}")
-            bar.advance()
-    return notes

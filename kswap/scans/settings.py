@@ -10,6 +10,7 @@ from kswap.errors import DeployError
 from kswap.planning import PlanSettings
 from kswap.rules import load_rules
 from kswap.scans.trial import Trial
+from kswap.training.recipe import TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,22 @@ class LatencySettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How every network is trained, from fresh weights, and its original too.
+    """How every network is trained from fresh weights, its original too.
 
     Args:
-        recipe: A recipe's name or file, as for :func:`kswap.train`.
-        data: The pictures.
-        epochs: Instead of the recipe's.
+        name: What the recipe is called.
+        recipe: The recipe.
+        data: The pictures: one or several that :func:`kswap.train` takes.
+        data_dir: Where downloaded pictures are kept.
         seed: Of the weights, and of the order of the pictures.
-        device: Where it is trained.
+        device: Where a network is trained: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        tested: The pictures that accuracy is measured on.
     """
 
-    recipe: str
-    data: str
-    epochs: int | None = None
+    name: str
+    recipe: TrainingRecipe
+    data: tuple[str, ...]
+    data_dir: str | None = None
     seed: int = 0
     device: str = "auto"
+    tested: str = ""

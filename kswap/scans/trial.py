@@ -78,8 +78,14 @@ class Latency(TimeComparison):
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to: accuracy (from 0 to 1) on pictures that it was not trained on, after ``epochs``."""
+    """What training came to.
+
+    ``top1`` is the accuracy, from 0 to 1, of the weights that the recipe keeps; ``top1_hflip`` is that with the
+    mirrored pictures. ``seconds`` are those of the steps.
+    """
 
     top1: float
-    epochs: int
+    top1_hflip: float
+    epochs: float
     seconds: float
+    images_per_second: float

@@ -71,11 +71,10 @@ def remarks(scan: Scan) -> tuple[str, ...]:
             "interval; in turns in one process, both treated alike; ms is the median"
         )
     if scan.training is not None:
-        asked_of = scan.training
-        epochs = "" if asked_of.epochs is None else f", {plural(asked_of.epochs, 'epoch')}"
+        made, epochs = scan.training, scan.training.recipe.epochs
         lines.append(
-            f"accuracy after training from fresh weights, the original too: recipe {asked_of.recipe}{epochs}, seed "
-            f"{asked_of.seed}, on {asked_of.data}"
+            f"accuracy on {made.tested} after training from fresh weights, the original too: recipe {made.name}, "
+            f"{epochs:g} epoch{'' if epochs == 1 else 's'}, seed {made.seed}"
         )
     if scan.machine is not None:
         lines.append(f"{scan.machine.hardware()}; {scan.machine.software()}; {scan.machine.date}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 import time
@@ -55,6 +56,27 @@ def test_what_runs_is_ended_with_the_scan(tmp_path: Path) -> None:
         os.kill(int(begun.read_text()), 0)
 
 
-def test_an_unknown_executor_and_a_missing_cluster_are_one_sentence() -> None:
+def test_an_unknown_executor_is_one_sentence() -> None:
     with pytest.raises(StudyError, match="unknown executor 'rai': known are local, ray; did you mean ray"):
         executor_of("rai", Settings())
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("somewhere", "'somewhere' is no address of a Ray cluster: write HOST:PORT, auto or local"),
+        ("127.0.0.1:9", "there is no Ray cluster at 127.0.0.1:9 (.*): start one with `ray start --head`"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused_at_once(
+    address: str, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(StudyError, match=error.replace("(.*)", r"\(.*\)")):
+        executor_of("ray", Settings(address=address)).check()
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StudyError, match=r"need ray: pip install 'kswap\[ray\]'"):
+        executor_of("ray", Settings()).check()

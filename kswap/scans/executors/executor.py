@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ class Executor(Protocol):
     def check(self) -> None:
         """Raises :class:`kswap.errors.KswapError` where it cannot run here, before any work begins."""
 
-    def run(self, function: Callable[[Any], Any], requests: Sequence[Any]) -> Iterator[Outcome]:
+    def run(self, function: Callable[[Any], Any], requests: Sequence[Any]) -> Generator[Outcome, None, None]:
         """Call ``function`` with each of ``requests``, and yield outcomes in the order in which they are done.
 
         Function and requests go to other processes: the function is one of a module, and takes and returns JSON

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ class LocalExecutor:
     def check(self) -> None:
         """There is nothing that could be missing."""
 
-    def run(self, function: Callable[[Any], Any], requests: Sequence[Any]) -> Iterator[Outcome]:
+    def run(self, function: Callable[[Any], Any], requests: Sequence[Any]) -> Generator[Outcome, None, None]:
         """See :meth:`kswap.scans.executors.executor.Executor.run`."""
         calls = _Calls(function, _environment(self.workers))
         pool = ThreadPoolExecutor(self.workers)

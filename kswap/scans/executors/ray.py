@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from kswap.benchmarks.worker import answer_of, value_of
 from kswap.errors import KswapError, StudyError, excerpt, first_line
 from kswap.scans.executors.executor import Outcome, Settings
 
-LOCAL = "local"
+LOCAL, AUTO = "local", "auto"
+_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,22 @@ class RayExecutor:
     settings: Settings
 
     def check(self) -> None:
-        """Raises :class:`StudyError` where Ray is missing."""
+        """Raises :class:`StudyError` where Ray is missing, or nobody answers at the address."""
         if importlib.util.find_spec("ray") is None:
             raise StudyError("trials on a Ray cluster need ray: pip install 'kswap[ray]'")
+        address = self.settings.address
+        if address in (LOCAL, AUTO):
+            return
+        host, colon, port = address.rpartition("://")[2].rpartition(":")
+        if not host or not colon or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise StudyError(f"'{excerpt(address)}' is no address of a Ray cluster: write HOST:PORT, {AUTO} or {LOCAL}")
+        try:
+            # Ray itself would ask for many minutes.
+            socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from error
 
-    def run(self, function: Callable[[Any], Any], requests: Sequence[Any]) -> Iterator[Outcome]:
+    def run(self, function: Callable[[Any], Any], requests: Sequence[Any]) -> Generator[Outcome, None, None]:
         """See :meth:`kswap.scans.executors.executor.Executor.run`. Raises :class:`StudyError` without a cluster."""
         import ray
 
@@ -67,10 +80,14 @@ class RayExecutor:
             else:
                 ray.init(address=address, **quiet)
         except Exception as error:  # Ray has no common class for these
-            raise StudyError(
-                f"there is no Ray cluster at {excerpt(address)} ({first_line(error)}): give the address of one, auto, "
-                f"or {LOCAL} to start one here"
-            ) from error
+            raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> StudyError:
+    return StudyError(
+        f"there is no Ray cluster at {excerpt(address)} ({first_line(error)}): start one with `ray start --head`, give "
+        f"the address of another, or {LOCAL} to start one for this scan"
+    )
 
 
 def _outcome(number: int, reference: Any) -> Outcome:
