@@ -17,7 +17,7 @@ from kswap.scans.settings import PlanningSettings, TrainingSettings
 from kswap.scans.trial import Trained, Trial
 from kswap.training.baseline import unconverted
 from kswap.training.recipe import TrainingRecipe, load_training_recipe
-from kswap.training.splits import classes_of, splits_of, title_of
+from kswap.training.splits import splits_of, title_of, training_pictures
 from kswap.training.train import train
 
 
@@ -61,7 +61,7 @@ def training_settings(
 
 def class_count(settings: TrainingSettings) -> int:
     """How many classes the pictures have."""
-    return len(classes_of(settings.data, None, settings.data_dir))
+    return len(training_pictures(settings.data, data_dir=settings.data_dir).classes)
 
 
 def request_of(
