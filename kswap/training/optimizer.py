@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from kswap.errors import TrainingError, excerpt, first_line, nearest
 
 
 def optimizer_of(
-    trained: nn.Module, name: str, lr: float, weight_decay: float, **options: Any
+    trained: nn.Module, name: str, lr: float, weight_decay: float, options: Mapping[str, Any] | None = None
 ) -> torch.optim.Optimizer:
     """The optimizer of :mod:`timm.optim` with a name; weight decay is for weights, not for biases and norms.
 
@@ -29,7 +30,7 @@ def optimizer_of(
         )
     try:
         made: torch.optim.Optimizer = create_optimizer_v2(
-            trained, opt=name, lr=lr, weight_decay=weight_decay, **options
+            trained, opt=name, lr=lr, weight_decay=weight_decay, **(options or {})
         )
     except (TypeError, ValueError) as error:
         raise TrainingError(f"the optimizer {name} does not take these options: {first_line(error)}") from error

@@ -109,9 +109,7 @@ class TrainingRun:
         task = _classification_task(classifier, self._criterion(), device)
         if self.processes.count > 1:
             task.prepare_distributed(device_ids=[device.index] if device.type == "cuda" else None)
-        optimizer = optimizer_of(
-            classifier, recipe.optimizer, recipe.lr, recipe.weight_decay, **dict(recipe.optimizer_options)
-        )
+        optimizer = optimizer_of(classifier, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.optimizer_options)
         count, batch = len(self.splits.train), recipe.batch
         schedule = schedule_of(optimizer, recipe.schedule, recipe.lr, self.steps, lambda step: step * batch // count)
         update = Update(classifier, optimizer, schedule, HALVES[self.amp], recipe.clip_grad, recipe.ema)

@@ -109,7 +109,14 @@ def _parts_of(data: Data, split: str | None, data_dir: str | Path | None) -> lis
         opened: PictureSet = picture_set(part, None, data_dir)
         found = opened.labelled()
         parts.append(image_set(part, split, data_dir) if found is None else found)
-    return parts or [image_set([], split)]
+    if not parts:
+        return [image_set([], split)]  # which says what is wrong
+    whole = next((part for part in parts if not part.splits), None)
+    if whole is not None and any(part.splits for part in parts):
+        raise DataError(
+            f"{whole.source} has no splits, and other data beside it has: pass together only what forms one data set"
+        )
+    return parts
 
 
 def _split_of(parts: Sequence[LabelledPictures], name: str | None) -> LabelledPictures:

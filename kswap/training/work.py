@@ -39,6 +39,8 @@ class WorkDirectory:
     def opened(self, resume: bool) -> Iterator[None]:
         """Hold the directory for this process alone; with ``resume`` what it holds stays, and is removed otherwise.
 
+        A directory that holds nothing to continue is removed where an exception ends the run.
+
         Raises:
             TrainingError: Another process works in it, it was begun with other settings, or it cannot be written.
         """
@@ -54,7 +56,12 @@ class WorkDirectory:
                 self._check_settings()
                 for left in self.path.glob(f".*{PARTIAL}"):
                     left.unlink(missing_ok=True)
-                yield
+                try:
+                    yield
+                except BaseException:
+                    if os.listdir(self.path) == [_SETTINGS]:  # nothing to continue
+                        shutil.rmtree(self.path, ignore_errors=True)
+                    raise
         except OSError as error:
             raise TrainingError(
                 f"{excerpt(self.path, 200)} cannot be written: {error.strerror or error}; choose another directory"

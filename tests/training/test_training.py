@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +109,26 @@ def test_a_set_that_is_open_is_taken_as_it_is(data: Path) -> None:
 
 
 def test_several_sources_hold_the_splits_together(data: Path, tmp_path: Path) -> None:
-    import shutil
-
     for split in ("train", "test"):
         shutil.make_archive(str(tmp_path / split), "zip", data, split)
     done = kswap.train(
         network(), [tmp_path / "train.zip", tmp_path / "test.zip"], recipe=QUICK, epochs=1, progress=False
     )
     assert (done.record.train_images, done.record.validation_images) == (24, 12)
+
+
+def test_what_forms_no_set_is_refused(data: Path) -> None:
+    with pytest.raises(DataError, match=r"train has no splits, and other data beside it has: pass together only what"):
+        trained([data, data / "train"])  # type: ignore[arg-type]
+
+
+def test_a_picture_that_cannot_be_read_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "train" / "a" / "0.png").write_bytes(b"no picture")
+    for changes in ({}, {"augment": {"crop_least": 0.5}}):
+        with pytest.raises(DataError, match=r"a/0\.png is not a picture that kswap reads"):
+            trained(tmp_path / "data", recipe={**QUICK, **changes}, out=tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_baseline_is_trained_saved_and_loaded(data: Path, tmp_path: Path) -> None:
@@ -179,6 +192,7 @@ def test_probabilities_are_trained_as_what_they_are() -> None:
         ({"recipe": "quik"}, r"unknown recipe 'quik'.*did you mean quick\?"),
         ({"recipe": {"optimizer": "adamm"}}, r"unknown optimizer 'adamm'"),
         ({"recipe": {"optimizer_options": {"speed": 3}}}, "the optimizer sgd does not take these options"),
+        ({"recipe": {"optimizer_options": {"lr": 3}}}, "the optimizer sgd does not take these options"),
         ({"recipe": {"schedule": {"name": "sine"}}}, "must be one of cosine"),
         ({"recipe": {"augment": {"policy": "foo"}}}, "no augmentation policy 'foo'"),
         ({"recipe": {"augment": {"policy": "rand-m6", "rotation": 3}}}, "leave one of them out"),
@@ -186,15 +200,22 @@ def test_probabilities_are_trained_as_what_they_are() -> None:
         ({"recipe": {**QUICK, "keep": "best"}, "eval_split": "valid"}, "has no split 'valid'"),
         ({"recipe": {**QUICK, "keep": "best"}}, "no pictures for validation to choose the best weights by"),
         ({"epochs": 0}, "epochs of the recipe"),
+        ({"data": []}, "data must be a path"),
         ({"keep": "first"}, "keep must be 'last' or 'best'"),
         ({"amp": "int8"}, "amp must be one of off, bf16, fp16"),
-        ({"recipe": {**QUICK, "lr": 99.0, "optimizer_options": {"momentum": 0.99}, "epochs": 20}}, "no finite number"),
     ],
     ids=str,
 )
 def test_wrong_input_is_one_sentence(data: Path, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(KswapError, match=message):
-        trained(data, out=tmp_path / "out", **arguments)
+        trained(arguments.pop("data", data), out=tmp_path / "out", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_diverges_says_what_to_change(data: Path, tmp_path: Path) -> None:
+    recipe = {**QUICK, "lr": 99.0, "optimizer_options": {"momentum": 0.99}, "epochs": 20}
+    with pytest.raises(TrainingError, match=r"the loss is no finite number after .*try a lower one \(lr=\)"):
+        trained(data, recipe=recipe, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -58,7 +58,7 @@ def test_the_optimizer_of_the_papers_is_that_of_keras() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
     holder = nn.Module()
     holder.weight = weight
-    optimizer = optimizer_of(holder, recipe.optimizer, recipe.lr, recipe.weight_decay, **dict(recipe.optimizer_options))
+    optimizer = optimizer_of(holder, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.optimizer_options)
     value, square = 1.0, 0.0
     for gradient in (0.5, -2.0, 1.0):
         weight.grad = torch.tensor([gradient])
