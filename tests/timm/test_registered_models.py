@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.layers import SplitBatchNorm2d, convert_splitbn_model, convert_sync_batchnorm
+from timm.utils import ModelEmaV3
+from torch import nn
 
 import kswap
 import kswap.timm
 from kswap.model_table import read_table
 
 
-def parameters(model: torch.nn.Module) -> int:
+def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
@@ -126,3 +129,28 @@ def test_refusals(name: str, kwargs: dict[str, Any], says: str) -> None:
 def test_kswap_itself_wants_the_original() -> None:
     with pytest.raises(kswap.KswapError, match="converted already: name the original, test_resnet, and say how"):
         kswap.convert("kswap_test_resnet.ch8")
+
+
+@pytest.mark.parametrize("name", ["kswap_test_efficientnet.ch8", "kswap_test_byobnet.ch8"])
+@pytest.mark.parametrize("option", ["--sync-bn", "--split-bn", "--grad-checkpointing", "--torchscript", "--model-ema"])
+def test_what_timms_own_scripts_do_with_a_model(name: str, option: str) -> None:
+    """``train.py`` exchanges norms, scripts and copies models: the norms inside of blocks go along."""
+    model = timm.create_model(name, num_classes=3, scriptable=option == "--torchscript", checkpoint_path="")
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    if option == "--sync-bn":
+        model = convert_sync_batchnorm(model)
+        assert sum(isinstance(part, nn.SyncBatchNorm) for part in model.modules()) == len(norms)
+        return
+    if option == "--split-bn":
+        model = convert_splitbn_model(model, 2)
+        assert sum(isinstance(part, SplitBatchNorm2d) for part in model.modules()) == len(norms)
+    elif option == "--grad-checkpointing":
+        model.set_grad_checkpointing(enable=True)
+    elif option == "--torchscript":
+        model = torch.jit.script(model)
+    else:
+        average = ModelEmaV3(model, decay=0.5)
+        average.update(model)
+        assert average.module.state_dict().keys() == model.state_dict().keys()
+    model(torch.rand(4, 3, 32, 32)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
