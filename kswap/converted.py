@@ -13,6 +13,7 @@ from torch import fx, nn
 from kswap.graph.call import Call
 from kswap.graph.clone import full_clone
 from kswap.graph.tracer import graph_module
+from kswap.hub.card import base_model_of
 from kswap.hub.push import Pushed, push
 from kswap.planner.plan import Plan
 from kswap.report.calls import current_call
@@ -80,11 +81,13 @@ class Conversion:
     ) -> Pushed:
         """Save, and commit that to a repository of the Hugging Face Hub, with a model card.
 
-        ``kswap.load("hf-hub:owner/name")`` loads it again. See :func:`kswap.hub.push.push` for the arguments and what
-        is raised.
+        ``kswap.load("hf-hub:owner/name")`` loads it again. Without ``base_model`` it is the repository that
+        ``from_pretrained`` of transformers loaded the original from, where it did. See :func:`kswap.hub.push.push`
+        for the arguments and what is raised.
         """
         with tempfile.TemporaryDirectory(prefix="kswap-") as temporary:
             directory = self.save(Path(temporary) / "saved")
+            base_model = base_model or base_model_of(self.model)
             return push(directory, repo, private, revision, message, license, base_model, keep_card)
 
     def save(self, directory: str | Path, force: bool = False) -> Path:

@@ -23,8 +23,8 @@ def pull(address: str, out: Path, revision: str | None, force: bool) -> None:
     \b
     kswap pull hf-hub:ann/small-b0 --out small-b0
     """
-    with status(f"fetching {address}"):
+    with status(f"asking for {address}"):
         from kswap.hub.pull import pull as pull_model
-
-        pulled = pull_model(address, out, revision, force)
+    # The client draws a bar of its own for each file.
+    pulled = pull_model(address, out, revision, force)
     click.echo(f"{pulled.address} is in {out}: load it with kswap.load('{out}')", err=True)

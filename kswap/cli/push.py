@@ -39,8 +39,8 @@ def push(
     kswap push small-b0 ann/small-b0
     kswap push small-b0 ann/small-b0 --private --license apache-2.0
     """
-    with status(f"pushing {directory}"):
+    with status(f"reading {directory}"):
         from kswap.hub.push import push as push_directory
-
-        pushed = push_directory(directory, repo, private, revision, message, license, base_model, keep_card)
+    # The client draws a bar of its own for each file.
+    pushed = push_directory(directory, repo, private, revision, message, license, base_model, keep_card)
     click.echo(f"pushed to {pushed.url}: load it with kswap.load('{pushed.address}')", err=True)

@@ -23,6 +23,15 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and text.startswith(PREFIX)
 
 
+def is_repo(name: str) -> bool:
+    """Whether a repository may have this name.
+
+    >>> is_repo("ann/small-b0"), is_repo("../b0")
+    (True, False)
+    """
+    return _REPO.fullmatch(name) is not None and ".." not in name
+
+
 @dataclass(frozen=True)
 class HubAddress:
     """A repository of the Hub, and the revision of it that is meant, ``None`` for the newest.
@@ -34,7 +43,7 @@ class HubAddress:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        if not _REPO.fullmatch(self.repo) or ".." in self.repo:
+        if not is_repo(self.repo):
             raise HubError(f"'{excerpt(self.repo)}' is no name of a repository: write owner/name")
         if self.revision is not None and (not _REVISION.fullmatch(self.revision) or ".." in self.revision):
             raise HubError(f"'{excerpt(self.revision)}' is no revision: write a branch, a tag, or a commit's hash")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from huggingface_hub import ModelCardData
+from torch import nn
 
 from kswap.errors import HubError, excerpt
-from kswap.hub.address import PREFIX
+from kswap.hub.address import PREFIX, is_repo
+from kswap.report.calls import without_home
 from kswap.report.markdown import code, fenced, prose, table
 from kswap.report.projection import Accuracy
 from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells
@@ -40,6 +43,16 @@ def published_of(report: Report, source: Source) -> Published:
         return Published()
     config = get_pretrained_cfg(source.name)
     return Published(config.license, config.hf_hub_id) if config else Published()
+
+
+def base_model_of(model: nn.Module) -> str | None:
+    """The repository that ``from_pretrained`` of transformers loaded a model from; ``None`` where it did not.
+
+    >>> base_model_of(nn.Conv2d(3, 3, 1)) is None
+    True
+    """
+    name = getattr(getattr(model, "config", None), "_name_or_path", None)
+    return name if isinstance(name, str) and is_repo(name) and not os.path.exists(name) else None
 
 
 def model_card(
@@ -114,7 +127,7 @@ def _needs(source: Source) -> list[str]:
     if source.kind == "module":
         return ["", f"`model=` takes the original, a {code(source.name)} that kswap cannot build by itself."]
     if source.needs_trust:
-        return ["", f"The original is built by {code(source.title)}, which has to be there."]
+        return ["", f"The original is built by {code(without_home(source.title))}, which has to be there."]
     return []
 
 

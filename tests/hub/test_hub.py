@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 import yaml
 from click.testing import CliRunner, Result
 from hub_fixture import FakeHub, installed
@@ -20,6 +21,7 @@ from kswap.hub.push import push
 from kswap.saved.files import FILES
 
 REPO = "ann/small"
+OLD = Path(__file__).parents[1] / "data" / "saved_by_0_1_0" / "test_efficientnet"
 PICTURE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -100,6 +102,23 @@ def test_licence_and_base_model_of_published_weights(conversion: kswap.Conversio
     assert head["base_model"] == "timm/test_resnet.r160_in1k"
     assert head["metrics"] == ["accuracy"]
     assert "| distilled | 75.0% | 2.2% | 400 | pic\\|tures |" in body
+
+
+def test_the_base_model_of_transformers(hub: FakeHub) -> None:
+    config = transformers.ResNetConfig(embedding_size=32, hidden_sizes=[64, 128], depths=[1, 1], num_labels=3)
+    original = transformers.ResNetForImageClassification(config)
+    original.config._name_or_path = "ann/resnet"
+    kswap.convert(original, ch=8, input_size=(32, 32)).push_to_hub(REPO)
+    head, body = card_of(hub.files(REPO))
+    assert head["base_model"] == "ann/resnet"
+    assert "kswap.load('hf-hub:ann/small', model=...)" in body
+    loaded = kswap.load(f"hf-hub:{REPO}", model=original).model
+    assert torch.isfinite(loaded(PICTURE).logits).all()
+
+
+def test_a_directory_of_kswap_0_1_0_has_a_card_too(hub: FakeHub) -> None:
+    push(OLD, REPO)
+    assert "Where they come from is not recorded" in card_of(hub.files(REPO))[1]
 
 
 def test_revisions_are_pinned(conversion: kswap.Conversion, saved: Path, tmp_path: Path, hub: FakeHub) -> None:
