@@ -16,7 +16,7 @@ from kswap.codec import encode
 from kswap.converted import Conversion
 from kswap.data.prepared import fingerprint
 from kswap.data.preprocessing import Preprocessing
-from kswap.errors import DataError, TrainingError
+from kswap.errors import DataError, TrainingError, wording
 from kswap.nn import PointwiseBlock
 from kswap.progress import progress_bar
 from kswap.training.augmentation import BatchAugmentation
@@ -32,6 +32,7 @@ from kswap.training.record import Tested, TrainingRecord
 from kswap.training.schedules import schedule_of
 from kswap.training.splits import Splits, title_of
 from kswap.training.state import Quality, State
+from kswap.training.trainable import with_shared_tensors
 from kswap.training.update import Update
 from kswap.training.weights import hash_of
 from kswap.training.work import WorkDirectory
@@ -71,7 +72,7 @@ class TrainingRun:
         if classes != found:
             raise DataError(
                 f"{self.loaded.title} has {classes} classes and {title_of(self.splits.train)} has {found}: "
-                f"build the model with as many (num_classes={found})"
+                f"build the model with as many ({wording(f'num_classes={found}', f'--num-classes {found}')})"
             )
         self.processes.part_of(self.recipe.batch)
 
@@ -146,12 +147,11 @@ class TrainingRun:
         blocks = any(isinstance(module, PointwiseBlock) for module in model.modules())
         if blocks and self.loaded.device.type == "cpu":
             model = optimize_for_training(model, autotune=False)
-        classifier: nn.Module = Classifier(model, distributes(self._output))
         if self.processes.count > 1 and self.loaded.device.type == "cuda":
             from timm.layers import convert_sync_batchnorm
 
-            classifier = convert_sync_batchnorm(classifier)
-        return classifier
+            model = convert_sync_batchnorm(with_shared_tensors(model))
+        return Classifier(model, distributes(self._output))
 
     def _criterion(self) -> nn.Module:
         if self.recipe.mixup or self.recipe.cutmix:

@@ -84,6 +84,7 @@ def test_pictures_are_prepared_as_before_when_training_goes_on(place: Path) -> N
         (("small", "--ch", "8"), "MODEL is a directory, which is trained as it was saved: leave out --ch"),
         (("small", "--no-convert"), "leave out --no-convert"),
         (("test_resnet", "--no-convert", "--scheme", "v1"), "--no-convert leaves the model as it is: leave out --sch"),
+        (("test_resnet", "--num-classes", "7"), "build the model with as many (--num-classes 3)"),
         (("small", "--recipe", "papes"), "unknown recipe 'papes'"),
         (("small", "--recipe", "mine.toml"), "mine.toml"),
         (("small", "--eval-split", "valid"), "no split 'valid'"),
