@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kswap.errors import visible
 from kswap.report.renderers import RICH, formats_of, render
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ def show(value: object, format_: str, **options: Any) -> None:
     render(value, format_, console(), **options)
 
 
+quiet_option = click.option("--quiet", is_flag=True, help="Print one line.")
+
+
 def length_options(command: Command) -> Command:
     """``--top`` and ``--quiet`` of the commands that print a report; they go on to :func:`show_report`."""
     top = click.option("--top", type=click.IntRange(min=1), metavar="N", help="Show only the N largest sites.")
-    quiet = click.option("--quiet", is_flag=True, help="Print one line.")
-    return top(quiet(command))
+    return top(quiet_option(command))
 
 
 def check_length(format_: str, top: int | None, quiet: bool) -> None:
@@ -50,13 +53,17 @@ def check_length(format_: str, top: int | None, quiet: bool) -> None:
         raise click.UsageError("--quiet prints one line, without sites: leave out --top or --quiet")
 
 
+def show_line(text: str) -> None:
+    """Print one line of a result, without control characters that names out of files may hold."""
+    click.echo(visible(text))
+
+
 def show_report(report: Report, format_: str, top: int | None = None, quiet: bool = False) -> None:
     """Print a report on standard output: whole, its ``top`` largest sites, or one line of it."""
     if quiet:
-        from kswap.report.glyphs import Glyphs
         from kswap.report.wording import one_line
 
-        click.echo(Glyphs(ascii_only=False).clean(one_line(report)))
+        show_line(one_line(report))
     elif top is None:
         show(report, format_)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kswap.cli.formats import check_length, format_option, length_options, show, show_report
+from kswap.cli.formats import check_length, format_option, length_options, quiet_option, show, show_line, show_report
 
 
 @click.command()
@@ -31,7 +31,8 @@ def report(directory: str, format_: str, top: int | None, quiet: bool) -> None:
     metavar="EXPR",
     help="Exit with status 1 if this holds: 'params.delta > 0 or macs.ratio > 1.02 or not same_originals'.",
 )
-def diff(before: str, after: str, format_: str, fail_if: str | None) -> None:
+@quiet_option
+def diff(before: str, after: str, format_: str, fail_if: str | None, quiet: bool) -> None:
     """Compare two saved directories.
 
     DIR is a directory that kswap saved, or a JSON report. What differs in where they come from is shown first.
@@ -39,11 +40,16 @@ def diff(before: str, after: str, format_: str, fail_if: str | None) -> None:
     from kswap.report.condition import Condition
     from kswap.report.diff import diff_reports
     from kswap.report.diff_figures import blank_figures, figures_of
+    from kswap.report.diff_wording import one_line
     from kswap.saved.reading import read_report
 
+    check_length(format_, None, quiet)
     condition = None if fail_if is None else Condition.parse(fail_if).check(blank_figures())
     found = diff_reports(read_report(before), read_report(after))
-    show(found, format_)
+    if quiet:
+        show_line(one_line(found))
+    else:
+        show(found, format_)
     failure = condition.failure(figures_of(found)) if condition else None
     if failure:
         click.echo(failure, err=True)

@@ -13,6 +13,7 @@ from kswap.report.diff_wording import (
     ERROR_HEADS,
     accuracy_cells,
     error_cells,
+    one_line,
     origin_lines,
     plan_texts,
     summary,
@@ -23,6 +24,7 @@ from kswap.report.paragraph import print_names, print_record
 from kswap.report.report import Change, SiteRow
 from kswap.report.table import (
     GROWS_STYLE,
+    LONG,
     Arrangements,
     Column,
     change_cells,
@@ -140,3 +142,5 @@ def render_terminal(diff: ReportDiff, console: Console) -> None:
         _print_only("Only in the first", diff.only_before, console, glyphs)
     if diff.only_after:
         _print_only("Only in the second", diff.only_after, console, glyphs)
+    if sum(map(len, (diff.changed, diff.errors, diff.only_before, diff.only_after))) >= LONG:
+        print_record(console, Text(glyphs.clean(one_line(diff)), "bold"))

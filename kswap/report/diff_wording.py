@@ -30,6 +30,17 @@ def summary(diff: ReportDiff) -> str:
     return ", ".join(parts)
 
 
+def one_line(diff: ReportDiff) -> str:
+    """What a comparison comes to, on one line: the models, parameters and MACs, and what differs."""
+    models = " and ".join(dict.fromkeys((diff.before.model, diff.after.model)))
+    counts = [
+        f"{change.before:,} and {change.after:,} {TOTAL_LABELS[key]} ({percent(change.ratio)})"
+        for key, change in diff.totals.items()
+        if key in ("params", "macs")
+    ]
+    return f"{models}: {', '.join(counts)}, {summary(diff)}"
+
+
 def originals_text(diff: ReportDiff) -> str:
     """In what the originals differ: their arguments where the reports have them, else their parameters."""
     named = [f"{change.name} {change.before} and {change.after}" for change in diff.origin]

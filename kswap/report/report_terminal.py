@@ -15,6 +15,7 @@ from kswap.report.provenance import Provenance
 from kswap.report.provenance_wording import provenance_rows
 from kswap.report.report import Change, Report, SiteRow
 from kswap.report.table import (
+    LONG,
     Arrangements,
     Column,
     change_cells,
@@ -35,9 +36,6 @@ from kswap.report.wording import (
     sites_by_reason,
     tally,
 )
-
-# From so many sites on the totals have left the screen when the last line is there: they are said again.
-LONG = 20
 
 Rows = tuple[SiteRow, ...]
 

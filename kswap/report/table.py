@@ -13,6 +13,7 @@ from kswap.report.wording import compact, percent
 
 ROOMY = 120  # console width from which there is space for longer bars and wider gaps
 SHORTEST_NAME = 12
+LONG = 20  # rows from which the totals have left the screen when the last line is there: they are said again
 BAR_STYLE = "cyan"
 GROWS_STYLE = "bold yellow"
 

@@ -25,6 +25,8 @@ def test_quiet_is_one_line(tmp_path: Path) -> None:
     assert line.endswith(" kept, drop-in")
     assert asked("report", out, "--quiet").stdout == made.stdout
     assert asked(*PLAN, "--quiet").stdout == made.stdout
+    (same,) = asked("diff", out, out, "--quiet").stdout.splitlines()
+    assert "), no differences (" in same
     failed = asked(*PLAN, "--quiet", "--fail-if", "params.ratio > 0")
     assert (failed.exit_code, failed.stdout) == (1, made.stdout)
     assert asked(*PLAN, "--top", "1").stdout.count("conv") < asked(*PLAN).stdout.count("conv")

@@ -143,3 +143,10 @@ def test_markdown_and_html_name_every_changed_site(sample_report: Report, other_
     for change in diff.changed:
         assert f"`{change.name}`" in markdown
         assert change.name.replace(".", ".<wbr>") in html
+
+
+def test_a_long_comparison_ends_with_what_it_comes_to(sample_report: Report, other_report: Report) -> None:
+    lines = shown(sample_report, other_report).splitlines()
+    assert lines[-1].startswith("efficientnet_b0: 623,226 and 950,650 parameters (152.5%), ")
+    assert lines[-1].endswith(f"MACs ({other_report.macs.after / sample_report.macs.after:.1%}), {lines[1]}")
+    assert "efficientnet_b0: " not in shown(sample_report, sample_report)
