@@ -19,7 +19,7 @@ from kswap.report.diff import diff_reports
 from kswap.report.diff_figures import blank_figures, figures_of
 from kswap.report.diff_wording import summary
 from kswap.report.provenance import LONGEST_RULES, ModelOrigin, Provenance, RulesOrigin, WeightsStep, date_now
-from kswap.report.renderers import render, text_of
+from kswap.report.renderers import formats_of, render, text_of
 from kswap.report.report import Report
 
 ORIGIN = Provenance(
@@ -45,7 +45,7 @@ def shown(value: object, width: int = 200) -> str:
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("format_", ["rich", "json", "md", "csv"])
+@pytest.mark.parametrize("format_", formats_of("report"))
 def test_every_format_says_where_a_report_comes_from(report: Report, format_: str) -> None:
     text = shown(report) if format_ == "rich" else text_of(report, format_)
     for part in (ORIGIN.command, "2026-11-21", "2.11.0", "efficientnet_b0", "num_classes", "mine.toml", "published"):
@@ -59,6 +59,7 @@ def test_every_format_says_where_a_report_comes_from(report: Report, format_: st
 
 def test_the_text_of_the_rules_is_in_json_and_markdown(report: Report) -> None:
     assert json.loads(text_of(report, "json"))["provenance"]["rules"]["text"] == ORIGIN.rules.text
+    assert '<pre tabindex="0"># wide at the end\nch = 32</pre>' in text_of(report, "html")
     assert "```toml\n# wide at the end\nch = 32\n```" in text_of(report, "md")
 
 
@@ -103,7 +104,8 @@ def test_a_hostile_provenance_is_harmless(report: Report) -> None:
     for text in (shown(harmful), shown(diff), text_of(harmful, "csv"), text_of(diff, "csv")):
         assert "\x1b" not in text
         assert "\n=cmd" not in text
-    assert "<script>" not in text_of(diff, "html")
+    assert "<script>alert" not in text_of(diff, "html") + text_of(harmful, "html")
+    assert "\x1b" not in text_of(harmful, "html")
     assert "<script>" not in text_of(diff, "md").replace("`", "")[:200]
     assert "\n````toml\n" in text_of(harmful, "md")
 

@@ -35,6 +35,11 @@ def breakable(name: str) -> Markup:
     return Markup(".<wbr>").join(visible(name).split("."))
 
 
+def visible_lines(text: str) -> Markup:
+    """Lines of a text file as a page shows them: line breaks are kept, and other control characters are escapes."""
+    return Markup("\n").join(visible(line.expandtabs(4)) for line in text.splitlines())
+
+
 def _shown(value: object) -> object:
     """A value as a page shows it: control characters, which HTML forbids, are written as escapes."""
     return visible(value) if type(value) is str else value

@@ -6,11 +6,12 @@ from markupsafe import Markup
 
 from kswap.report.html.chart import Chart
 from kswap.report.html.drawing import Symbols
-from kswap.report.html.page import page
+from kswap.report.html.page import page, visible_lines
 from kswap.report.html.sites import FOLDED_BEYOND, SiteView, examples_of, views_of
 from kswap.report.html.treemap import Treemap
 from kswap.report.kinds import explanations_of
 from kswap.report.projection_wording import ACCURACY_HEADS, accuracy_cells, error_text, weights_paragraphs
+from kswap.report.provenance_wording import provenance_rows
 from kswap.report.report import Report
 from kswap.report.wording import (
     COUNTS_GLOSSARY,
@@ -69,4 +70,6 @@ def render_html(report: Report) -> str:
         chart=Chart.of(views),
         reasons=_reasons(views),
         glossary=COUNTS_GLOSSARY,
+        provenance=provenance_rows(report.provenance) if report.provenance else (),
+        rules_text=visible_lines(report.provenance.rules.text) if report.provenance else "",
     )
