@@ -72,22 +72,27 @@ class FakeHub:
         info.siblings = siblings
         return info
 
-    def download(self, repo: str, name: str, revision: str | None, local_files_only: bool, **_: Any) -> str:
-        cache = self.root / "cache" / repo.replace("/", "--") / (revision or "main")
+    def download(self, repo: str, name: str, revision: str | None, local_files_only: bool = False, **_: Any) -> str:
+        """As the client caches: files by commit, as links; and the commit of a branch that was asked for by name."""
+        cache = self.root / "cache" / repo.replace("/", "--")
+        ref = cache / "refs" / (revision or "main")
         if local_files_only or not self.online:
-            if not (cache / name).exists():
+            link = cache / (ref.read_text() if ref.exists() else str(revision)) / name
+            if not link.exists():
                 raise LocalEntryNotFoundError("not in the cache")
-            return str(cache / name)
+            return str(link)
         self.downloads.append(name)
-        blob = self.root / "cache" / "blobs" / hashlib.sha256(f"{repo}{revision}{name}".encode()).hexdigest()
-        blob.parent.mkdir(parents=True, exist_ok=True)
+        commit = self.commit_of(repo, revision)
+        if commit != revision:
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            ref.write_text(commit)
+        blob, link = cache / "blobs" / f"{commit}-{name}", cache / commit / name
+        for path in (blob, link):
+            path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.files(repo, revision) / name, blob)
-        for names in {revision or "main", "main"}:  # the cache remembers which commit the branch was
-            link = cache.parent / names / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            link.symlink_to(blob)
-        return str(cache / name)
+        link.unlink(missing_ok=True)
+        link.symlink_to(blob)
+        return str(link)
 
     def create_repo(self, repo: str, private: bool | None = None, **_: Any) -> Any:
         if not self.online:

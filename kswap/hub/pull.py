@@ -72,6 +72,7 @@ def fetched(address: HubAddress) -> Iterator[tuple[Path, HubAddress]]:
     """
     try:
         pinned, names = _listed(address)
+        download(address, PLAN)  # by the name of the branch: the cache then knows which commit that is
         paths = {name: download(pinned, name) for name in names}
     except OfflineError:
         pinned, paths = address, _cached(address)
