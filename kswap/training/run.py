@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kswap.analysis.loaded_model import LoadedModel
 from kswap.codec import encode
 from kswap.converted import Conversion
+from kswap.data.picture_set import LabelledPictures
 from kswap.data.prepared import fingerprint
 from kswap.data.preprocessing import Preprocessing
 from kswap.errors import DataError, TrainingError, wording
@@ -55,6 +56,7 @@ class TrainingRun:
         channels_last: Whether the model computes in that memory format.
         workers: Processes that read pictures ahead.
         processes: Those that train together.
+        shown: Whether to show bars.
     """
 
     conversion: Conversion
@@ -66,8 +68,11 @@ class TrainingRun:
     channels_last: bool
     workers: int
     processes: Processes
+    shown: bool
+    weights: str = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", hash_of(self.conversion.model))  # training changes them
         classes, found = self._output.shape[1], len(self.splits.train.classes)
         if classes != found:
             raise DataError(
@@ -98,12 +103,12 @@ class TrainingRun:
             "validation": None if validation is None else fingerprint(validation),
             "test": None if test is None else fingerprint(test),
             "preprocessing": self.loaded.preprocessing.to_json(),
-            "weights": hash_of(self.conversion.model),
+            "weights": self.weights,
             "device": self.loaded.device.type,
             "processes": self.processes.count,
         }
 
-    def train(self, work: WorkDirectory | None, checkpoint_seconds: float, shown: bool) -> State:
+    def train(self, work: WorkDirectory | None, checkpoint_seconds: float) -> State:
         """All steps, or those that are left; afterwards the model has the weights of the end."""
         recipe, device = self.recipe, self.loaded.device
         classifier = self._classifier()
@@ -117,20 +122,20 @@ class TrainingRun:
         loop = Loop(
             task,
             update,
-            self._mixed(self._batches(shown)),
+            self._mixed(self._batches()),
             self.steps,
             batch,
             self.seed,
             recipe.norms == "frozen",
             max(1, round(recipe.evaluations * self.steps * batch / count)),
-            self._measuring(update, shown),
+            self._measuring(update),
             (lambda quality: quality.top1) if recipe.best_by == "accuracy" else _negative_loss,
             measures_first=False,
             work=work,
             checkpoint_seconds=checkpoint_seconds,
             processes=self.processes,
         )
-        with progress_bar("training", self.steps, shown=shown) as bar:
+        with progress_bar("training", self.steps, shown=self.shown) as bar:
             state = loop.run(bar)
         self.load_(update.kept.state_dict())
         return state
@@ -161,7 +166,7 @@ class TrainingRun:
             return soft
         return nn.CrossEntropyLoss(label_smoothing=self.recipe.label_smoothing)
 
-    def _batches(self, shown: bool) -> Callable[[int], tuple[Tensor, Tensor]]:
+    def _batches(self) -> Callable[[int], tuple[Tensor, Tensor]]:
         """Augmented inputs and labels of a step: the rows that this process trains on."""
         train, recipe, count = self.splits.train, self.recipe, len(self.splits.train)
         order = order_of(count, self.steps, recipe.batch, self.seed)
@@ -169,7 +174,7 @@ class TrainingRun:
         if recipe.augment.per_picture:
             return ReadAhead(self._items(order.flatten().tolist()), order.shape, rows, self.workers)
         preprocessing = self.loaded.preprocessing
-        pictures = TensorPictures(train, preprocessing, self.loaded.device, shown=shown)
+        pictures = TensorPictures(train, preprocessing, self.loaded.device, shown=self.shown)
         augmented = BatchAugmentation(recipe.augment, count, self.seed)
         unscaled = replace(preprocessing, mean=(0.0,), std=(1.0,))
 
@@ -216,15 +221,16 @@ class TrainingRun:
 
         return mixed
 
-    def _examination(self, shown: bool, test: bool = False) -> Examination | None:
-        images = self.splits.test if test else self.splits.validation
-        if images is None:
-            return None
-        batch = 64 if self.loaded.device.type == "cpu" else 256
-        return Examination(images, self.loaded, batch, self.workers, self.processes, shown)
+    @cached_property
+    def _validation(self) -> Examination | None:
+        return None if self.splits.validation is None else self._examination(self.splits.validation)
 
-    def _measuring(self, update: Update, shown: bool) -> Callable[[], Quality]:
-        validation = self._examination(shown)
+    def _examination(self, images: LabelledPictures) -> Examination:
+        batch = 64 if self.loaded.device.type == "cpu" else 256
+        return Examination(images, self.loaded, batch, self.workers, self.processes, self.shown)
+
+    def _measuring(self, update: Update) -> Callable[[], Quality]:
+        validation = self._validation
 
         def measure() -> Quality:
             self.processes.share_buffers_(update.kept)
@@ -235,9 +241,9 @@ class TrainingRun:
 
         return measure
 
-    def tested(self, shown: bool) -> Tested | None:
+    def tested(self) -> Tested | None:
         """Accuracy of the model as it is, on the test pictures, or else on those of validation."""
-        found = self._examination(shown, test=True) or self._examination(shown)
+        found = self._validation if self.splits.test is None else self._examination(self.splits.test)
         if found is None:
             return None
         classifier = Classifier(self.conversion.model, distributes(self._output))

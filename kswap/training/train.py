@@ -163,11 +163,10 @@ def train(
             channels_last if channels_last is not None else on_cpu or amp != "off",
             workers,
             processes,
+            shown=progress and processes.first,
         )
-        shown = progress and processes.first
         if out is None:
-            state = run.train(None, checkpoint_seconds, shown)
-            record = _result_(run, state, shown)
+            record = _result_(run, run.train(None, checkpoint_seconds))
             return Training(run.conversion, record)
         target = Path(out).expanduser().absolute()
         work = WorkDirectory(target.with_name(target.name + WORK_SUFFIX), run.settings)
@@ -177,14 +176,14 @@ def train(
                 work.remove()
             return Training(_saved(run, target), found, target)
         if not processes.first:
-            record = _result_(run, run.train(None, checkpoint_seconds, shown), shown)
+            record = _result_(run, run.train(None, checkpoint_seconds))
         else:
             check_writable(target, force)
             with work.opened(resume):
-                state = run.train(work, checkpoint_seconds, shown)
+                state = run.train(work, checkpoint_seconds)
                 own = run.conversion.model.state_dict()
                 last = {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
-                record = _result_(run, state, shown)
+                record = _result_(run, state)
                 work.move(_save(run, record, state, last, work.path / _RESULT), target, force)
         processes.wait()
         return Training(run.conversion, record, target)
@@ -224,14 +223,14 @@ def _preprocessing_of(own: Preprocessing, recipe: TrainingRecipe) -> Preprocessi
     return replace(made, **changes, origin=f"{made.origin}, as the recipe says") if changes else made
 
 
-def _result_(run: TrainingRun, state: State, shown: bool) -> TrainingRecord:
+def _result_(run: TrainingRun, state: State) -> TrainingRecord:
     """Give the model the weights to keep, in place and in eval mode, and measure them."""
     kept = run.recipe.keep if state.best is not None else "last"
     if kept == "best" and state.best is not None:
         run.load_(state.best)
     model = run.conversion.model
     model.to(memory_format=torch.contiguous_format).eval()
-    return run.record(state, kept, run.tested(shown))
+    return run.record(state, kept, run.tested())
 
 
 def _saved(run: TrainingRun, directory: Path) -> Conversion:

@@ -49,6 +49,8 @@ def test_the_same_arguments_give_the_same_weights(data: Path) -> None:
     first, again, other = (trained(data, seed=seed) for seed in (3, 3, 4))
     assert same(weights_of(first), weights_of(again))
     assert not same(weights_of(first), weights_of(other))
+    assert first.record.settings == again.record.settings
+    assert first.record.settings["weights"] == other.record.settings["weights"]  # those that both began with
 
 
 @pytest.mark.parametrize("recipe", ["papers", "modern", "quick"])
