@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from forked import started
 from training_fixture import QUICK, classes, trained, weights_of
 from transfer_fixture import same
 
 import kswap
 from kswap.errors import TrainingError
+from kswap.training.loop import Loop
 from kswap.training.record import Training
 
 # All that has a state: optimizer, moving average, scaler, and everything that draws random numbers.
@@ -54,13 +56,20 @@ def killed(data: Path, out: Path) -> None:
         process.join()
 
 
-def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "done"
     for _ in range(3):
         killed(data, out)
         assert not out.exists()
     undisturbed = everything(data, None)
+    begun = torch.load(tmp_path / "done.training" / "checkpoint.pt", weights_only=True)["state"]["step"]
+    assert begun > 0
+    own, steps = Loop._step, []
+    monkeypatch.setattr(Loop, "_step", lambda loop: (steps.append(loop.state.step), own(loop))[1])
     continued = everything(data, out)
+    assert steps == list(range(begun, 32))
     assert same(weights_of(continued), weights_of(undisturbed))
     assert same(kswap.load(out).model.state_dict(), weights_of(undisturbed))
     assert continued.record.measured == undisturbed.record.measured
@@ -69,8 +78,6 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data: P
 
 def stopped(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, step: int, **arguments: Any) -> None:
     """A run that is stopped before a step."""
-    from kswap.training.loop import Loop
-
     own = Loop._step
 
     def until(loop: Loop) -> None:
