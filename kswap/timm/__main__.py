@@ -25,7 +25,8 @@ def main() -> int:
         print(f"Error: there is no script '{excerpt(script, 200)}'; {_USAGE}", file=sys.stderr)
         return 2
     del sys.argv[0]
-    sys.path[0] = os.path.dirname(os.path.abspath(script))
+    if not sys.flags.safe_path:
+        sys.path[0] = os.path.dirname(os.path.abspath(script))
     try:
         runpy.run_path(script, run_name="__main__")
     except KswapError as error:

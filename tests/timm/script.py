@@ -6,11 +6,12 @@ Two steps an epoch; with ``--resume`` it goes on where a checkpoint was written.
 import argparse
 
 import torch
-from timm.data import create_dataset, create_loader, resolve_data_config
+from timm.data import Mixup, create_dataset, create_loader, resolve_data_config
+from timm.loss import SoftTargetCrossEntropy
 from timm.models import create_model, model_parameters, resume_checkpoint
 from timm.optim import create_optimizer_v2, optimizer_kwargs
 from timm.scheduler import create_scheduler_v2, scheduler_kwargs
-from timm.utils import CheckpointSaver, ModelEmaV3, dispatch_clip_grad, random_seed
+from timm.utils import AverageMeter, CheckpointSaver, ModelEmaV3, accuracy, dispatch_clip_grad, random_seed
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--data-dir")
@@ -29,6 +30,16 @@ parser.add_argument("--sched", default="cosine")
 parser.add_argument("--input-size", nargs=3, type=int, default=(3, 32, 32))
 
 
+@torch.no_grad()
+def validate(model: torch.nn.Module, loader: torch.utils.data.DataLoader) -> float:
+    meter = AverageMeter()
+    model.eval()
+    for pictures, labels in loader:
+        (top1,) = accuracy(model(pictures), labels, topk=(1,))
+        meter.update(top1.item(), len(labels))
+    return meter.avg
+
+
 def main() -> None:
     args = parser.parse_args()
     random_seed(0, 0)
@@ -41,18 +52,23 @@ def main() -> None:
     if args.resume:
         start = resume_checkpoint(model, args.resume, optimizer=optimizer)
         resume_checkpoint(model_ema.module, args.resume)
-    loader = create_loader(
-        create_dataset("", root=args.data_dir, split="train", is_training=True),
-        input_size=data_config["input_size"],
-        batch_size=2,
-        is_training=True,
-        use_prefetcher=False,
-        mean=data_config["mean"],
-        std=data_config["std"],
-        num_workers=0,
-        persistent_workers=False,
-        device=torch.device("cpu"),
-    )
+    loaders = {
+        split: create_loader(
+            create_dataset("", root=args.data_dir, split=split, is_training=split == "train"),
+            input_size=data_config["input_size"],
+            batch_size=2,
+            is_training=split == "train",
+            use_prefetcher=False,
+            mean=data_config["mean"],
+            std=data_config["std"],
+            num_workers=0,
+            persistent_workers=False,
+            device=torch.device("cpu"),
+        )
+        for split in ("train", "validation")
+    }
+    loader = loaders["train"]
+    mixup = Mixup(mixup_alpha=0.2, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=args.num_classes)
     scheduler, epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=len(loader))
     scheduler.step(start)
     saver = CheckpointSaver(
@@ -61,15 +77,18 @@ def main() -> None:
     for epoch in range(start, epochs):
         model.train()
         for step, (pictures, labels) in zip(range(2), loader, strict=False):
-            loss = torch.nn.functional.cross_entropy(model(pictures), labels)
+            pictures, labels = mixup(pictures, labels)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = SoftTargetCrossEntropy()(model(pictures), labels)
             optimizer.zero_grad()
             loss.backward()
             dispatch_clip_grad(model_parameters(model, exclude_head=False), 1.0)
             optimizer.step()
             model_ema.update(model, step=step)
-        saver.save_checkpoint(epoch, metric=-loss.item())
+        top1 = validate(model_ema.module, loaders["validation"])
+        saver.save_checkpoint(epoch, metric=top1)
         scheduler.step(epoch + 1)
-        print(f"epoch {epoch} loss {loss.item():.3f}")
+        print(f"epoch {epoch} loss {loss.item():.3f} top-1 {top1:.1f}")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ SCRIPT = Path(__file__).with_name("script.py")
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     for number in range(6):
-        folder = tmp_path / "pictures" / "train" / f"class{number % 3}"
-        folder.mkdir(parents=True, exist_ok=True)
-        noise(number, (32, 32)).save(folder / f"{number}.png")
+        for split in ("train", "validation"):
+            folder = tmp_path / "pictures" / split / f"class{number % 3}"
+            folder.mkdir(parents=True, exist_ok=True)
+            noise(number, (32, 32)).save(folder / f"{number}.png")
     return tmp_path / "pictures"
 
 
