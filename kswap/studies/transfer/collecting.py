@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 
 from kswap.errors import StudyError
+from kswap.studies.accuracy import Accuracy
+from kswap.studies.files import read, write
+from kswap.studies.latency import Latencies, latencies_of
 from kswap.studies.transfer.cases import CaseResult
-from kswap.studies.transfer.files import StudyFiles, read, write
-from kswap.studies.transfer.latency import Latencies, measured
+from kswap.studies.transfer.files import StudyFiles
 from kswap.studies.transfer.methods import find_method
-from kswap.studies.transfer.result import Accuracy, Original, Row, TransferStudy
+from kswap.studies.transfer.result import ORIGINAL, Original, Row, TransferStudy
 from kswap.studies.transfer.settings import Settings
 
 
@@ -37,7 +39,7 @@ def _latencies(files: StudyFiles, settings: Settings) -> Latencies:
             return found
     if not graphs:
         raise StudyError(f"{files.root} has no networks to measure yet: run a case first")
-    found = measured(files.graphs, settings)
+    found = latencies_of(files.graphs, ORIGINAL, settings.latency_side, settings.threads)
     write(files.latencies, found)
     return found
 

@@ -10,8 +10,9 @@ from kswap.report.glyphs import Glyphs
 from kswap.report.markdown import code, prose, table
 from kswap.report.paragraph import print_text
 from kswap.report.table import Arrangements, column, print_named_rows
-from kswap.studies.transfer.latency import ORIGINAL, Latency
-from kswap.studies.transfer.result import Accuracy, Row, TransferStudy
+from kswap.studies.accuracy import Accuracy
+from kswap.studies.latency import Latency
+from kswap.studies.transfer.result import ORIGINAL, Row, TransferStudy
 
 
 def render_terminal(study: TransferStudy, console: Console) -> None:

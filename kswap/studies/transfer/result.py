@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from kswap.codec import encode
-from kswap.studies.transfer.latency import Latencies, Latency
+from kswap.studies.accuracy import Accuracy
+from kswap.studies.latency import Latencies, Latency
 from kswap.studies.transfer.settings import Settings
 
-
-@dataclass(frozen=True)
-class Accuracy:
-    """The accuracies of all seeds, from 0 to 1."""
-
-    values: tuple[float, ...]
-
-    json_properties: ClassVar[tuple[str, ...]] = ("mean",)
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    def __str__(self) -> str:
-        """The mean, and the least and the greatest where there are several.
-
-        >>> print(Accuracy((0.75,)), Accuracy((0.72, 0.75)))
-        0.750 0.735 (0.720-0.750)
-        """
-        spread = f" ({min(self.values):.3f}-{max(self.values):.3f})" if len(self.values) > 1 else ""
-        return f"{self.mean:.3f}{spread}"
+# The name of the trained network itself among latencies and graphs.
+ORIGINAL = "original"
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from kswap.errors import StudyError
 from kswap.progress import progress_bar
+from kswap.studies.pictures import check_matplotlib
 from kswap.studies.transfer.cases import Case
 from kswap.studies.transfer.collecting import study_in
 from kswap.studies.transfer.files import StudyFiles
 from kswap.studies.transfer.methods import METHODS, find_method
-from kswap.studies.transfer.pictures import check_matplotlib, write_pictures
+from kswap.studies.transfer.pictures import write_pictures
 from kswap.studies.transfer.result import TransferStudy
 from kswap.studies.transfer.runner import Runner
 from kswap.studies.transfer.settings import Settings

@@ -10,12 +10,13 @@ from torch import nn
 
 from kswap.graph.observe import observe
 from kswap.progress import ProgressBar
+from kswap.studies.files import read, write
+from kswap.studies.latency import write_graph
 from kswap.studies.transfer.cases import Case, CaseResult, Choice
 from kswap.studies.transfer.distilling import distil_, divergence
-from kswap.studies.transfer.files import StudyFiles, read, write
-from kswap.studies.transfer.latency import ORIGINAL, write_graph
+from kswap.studies.transfer.files import StudyFiles
 from kswap.studies.transfer.methods import find_method
-from kswap.studies.transfer.result import Original
+from kswap.studies.transfer.result import ORIGINAL, Original
 from kswap.studies.transfer.student import Method, Student
 from kswap.studies.transfer.subject import Subject, accuracy_of, logits_for
 from kswap.transfer.recipe import Recipe, load_recipe
@@ -106,7 +107,8 @@ class Runner:
         graph = self.files.graph_of(network)
         if not graph.exists():
             self.bar.label(f"{network}: optimising for ONNX Runtime")
-            write_graph(model, self.subject, graph)
+            side = self.settings.latency_side
+            write_graph(model, (self.subject.input_size[0], side, side), graph, self.settings.threads)
 
     def _macs(self, model: nn.Module) -> int:
         return observe(model, (torch.zeros(1, *self.subject.input_size),)).total.macs
