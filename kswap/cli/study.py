@@ -7,7 +7,10 @@ import click
 from kswap.cli.lazy_group import LazyGroup
 
 # Each study with the command that runs it, imported when it is asked for.
-_STUDIES = {"transfer": ("kswap.cli.studies.transfer", "transfer")}
+_STUDIES = {
+    "cifar10": ("kswap.cli.studies.cifar10", "cifar10"),
+    "transfer": ("kswap.cli.studies.transfer", "transfer"),
+}
 
 
 class Studies(LazyGroup):
@@ -23,6 +26,6 @@ def study() -> None:
 
     \b
     Examples:
-      kswap study transfer --help
+      kswap study cifar10 --data cifar10 --out study
       kswap study transfer resnet50 --weights trained.pth --num-classes 10 --data photos --out study
     """

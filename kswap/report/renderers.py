@@ -178,6 +178,15 @@ VALUES: dict[str, Renderers] = {
             "md": "kswap.transfer.compression_rendering:render_markdown",
         },
     ),
+    "cifar10-study": Renderers(
+        "kswap.studies.cifar10.result:Cifar10Study",
+        {
+            RICH: "kswap.studies.cifar10.rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.studies.cifar10.rendering:render_markdown",
+            "csv": "kswap.studies.cifar10.rendering:render_csv",
+        },
+    ),
     "transfer-study": Renderers(
         "kswap.studies.transfer.result:TransferStudy",
         {

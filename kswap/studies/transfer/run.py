@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kswap.errors import StudyError
 from kswap.progress import progress_bar
+from kswap.studies.packages import check_packages
 from kswap.studies.pictures import check_matplotlib
 from kswap.studies.transfer.cases import Case
 from kswap.studies.transfer.collecting import study_in
@@ -51,7 +52,7 @@ def transfer_study(
         )
     check_matplotlib()
     for method in chosen:
-        method.check_packages()
+        check_packages(method.name, method.packages)
     files = StudyFiles(Path(out))
     files.claim(settings)
     end = None if minutes is None else time.monotonic() + 60 * minutes

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import nn
-
-from kswap.errors import StudyError
 
 if TYPE_CHECKING:
     from kswap.studies.transfer.subject import Subject
@@ -45,10 +42,3 @@ class Method:
     build: Callable[[Subject, float, int], Student]
     ours: bool
     packages: Mapping[str, str] = field(default_factory=dict)
-
-    def check_packages(self) -> None:
-        """Raises :class:`StudyError`, with what to install, where a package is missing."""
-        missing = [package for package in self.packages if importlib.util.find_spec(package) is None]
-        if missing:
-            extras = ",".join(sorted({self.packages[package] for package in missing}))
-            raise StudyError(f"the method {self.name} needs {', '.join(missing)}: pip install 'kswap[{extras}]'")
