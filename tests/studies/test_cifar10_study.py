@@ -73,6 +73,7 @@ def test_a_study_runs_each_case_once_and_shows_all_of_them(settings: Settings, t
 
     with pytest.raises(StudyError, match="other settings"):
         cifar10_study(replace(asked, side=48), tmp_path)
+    StudyFiles(tmp_path).claim(replace(asked, stages=()))
 
 
 def test_a_case_that_another_process_works_on_is_left_to_it(settings: Settings, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_case_that_another_process_works_on_is_left_to_it(settings: Settings, 
     assert found.speeds is None
 
 
-@pytest.mark.parametrize("name", ["low-rank", "k-alone", "no-sum", "pruned"])
+@pytest.mark.parametrize("name", ["k-alone", "pruned"])
 def test_a_peer_has_the_parameters_of_the_main_network_and_repeats_itself(name: str, settings: Settings) -> None:
     one, two = (METHODS[name].build(settings, 1).conversion for _ in range(2))
     assert sum(p.numel() for p in one.model.parameters()) == pytest.approx(59_379, rel=0.02)
@@ -123,7 +124,7 @@ def test_a_protocol_knows_its_methods_and_its_recipe(name: str) -> None:
     assert recipe_of(made).epochs == 2
 
 
-@pytest.mark.parametrize(("name", "params"), [("baseline", 4_020_358), ("v2-4-relu", 354_818), ("v2-32-no-l", 879_750)])
+@pytest.mark.parametrize(("name", "params"), [("baseline", 4_020_358), ("v2-4-relu", 354_818)])
 def test_the_networks_of_the_papers_protocol_are_those_of_the_papers(name: str, params: int) -> None:
     conversion = METHODS[name].build(protocol("papers"), 0).conversion
     assert conversion.report.params.after == params

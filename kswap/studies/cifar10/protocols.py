@@ -41,8 +41,8 @@ _REDUCED = Settings(
     side=32,
     narrowed="mobilenetv1_100",
     recipe="quick",
-    recipe_changes={"epochs": 4.0, "evaluations": 0.001},
-    learning_rates=(0.5, 1.0, 2.0),
+    recipe_changes={"epochs": 5.0, "batch": 64, "evaluations": 0.001},
+    learning_rates=(0.25, 0.5, 1.0),
     choosing_epochs=1.0,
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kswap.codec import stored
 from kswap.errors import StudyError
 
 
@@ -26,7 +27,7 @@ class Settings:
         data: Folders or zips of ``SPLIT/CLASS/FILE``, or names of public sets, which together hold the splits
             ``train`` and ``test``.
         network: The baseline, a name as for :func:`kswap.convert`.
-        stages: Which methods are run, what matters most first.
+        stages: Which methods are run, what matters most first. They are not stored: a study may be given more of them.
         side: Height and width of the inputs in pixels.
         skip_strides: So many strided stages have stride 1, in all networks.
         arguments: Of the baseline's builder, beside ``num_classes``.
@@ -50,7 +51,7 @@ class Settings:
     protocol: str
     data: tuple[str, ...]
     network: str
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = field(default=(), metadata=stored(skip=True))
     side: int = 32
     skip_strides: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
