@@ -25,10 +25,12 @@ from kswap.report.wording import (
 SCRIPTS = ("sites.js", "treemap.js")
 
 
-def _error_cell(error: float | None) -> Markup:
+def _error_cell(error: float | None) -> Markup | str:
     """An error with a shade behind it, as wide as the error is large; in another colour beyond 1."""
-    kind = "shade beyond" if error is not None and error > 1 else "shade"
-    width = 100 * min(error or 0.0, 1.0)
+    if error is None:
+        return error_text(None)
+    kind = "shade beyond" if error > 1 else "shade"
+    width = 100 * min(error, 1.0)
     return Markup('<span class="{}" style="background-size:{}% 100%">{}</span>').format(
         kind, f"{width:.1f}", error_text(error)
     )
