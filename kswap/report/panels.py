@@ -16,6 +16,7 @@ from kswap.report.glyphs import Glyphs
 
 COLOURS = 4  # groups are told apart by this many colours, in turns
 SHOWN_CELLS = 16  # channels of a group that are drawn before the middle ones are left out
+LONGEST_LABEL = 19  # letters that fit above the channels of a group
 GLYPHS = Glyphs(ascii_only=False)
 
 
@@ -81,7 +82,13 @@ def _cells(channels: Sequence[int], colour: Colour, again: Sequence[int] = ()) -
         places[half : 1 - half] = [None]
     drawn = tuple(None if place is None else colour(channels[place]) for place in places)
     marked = tuple(index for index, place in enumerate(places) if place in set(again))
-    return Cells(span(tuple(channels), GLYPHS), drawn, marked)
+    return Cells(_label(tuple(channels)), drawn, marked)
+
+
+def _label(channels: tuple[int, ...]) -> str:
+    """Channel numbers in short; where they are scattered, the first of them only."""
+    text = span(channels, GLYPHS)
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 3].rpartition(',')[0]}, …"
 
 
 def groups_panel(paths: Sequence[ChannelPath], colour: Colour | None = None) -> GroupsPanel:

@@ -204,11 +204,15 @@ def test_the_forms_that_the_model_has_are_explained_and_no_others(sample_report:
     def forms(report: Report) -> list[str]:
         return [form.one("h3").text for form in read(text_of(report, "html")).all("article")]
 
-    assert forms(sample_report) == ["K at 25 sites", "K + Interleave + L + Sum at 17 sites", "K + L + Sum at 13 sites"]
+    assert forms(sample_report) == [
+        "Grouped: K at 25 sites",
+        "Grouped: K + Interleave + L + Sum at 17 sites",
+        "Grouped: K + L + Sum at 13 sites",
+    ]
     alone = report_of(efficientnet_plan("efficientnet_b0", 1.0, 1.0, 224, 16, second_layer=False))
-    assert forms(alone) == ["K at 55 sites"]
+    assert forms(alone) == ["Grouped: K at 55 sites"]
     row = sample_report.replaced[0]
-    for kind, form in (("low-rank", "Reduce + Expand"), ("assigned", "K")):
+    for kind, form in (("low-rank", "Low rank: Reduce + Expand"), ("assigned", "Assigned: K")):
         block = plan_block(row.in_channels, row.out_channels, BlockSettings(kind=kind, ch=4))
         one = replace(row, kind=kind, block=block, placement="linear")
         assert forms(replace(sample_report, sites=(one,))) == [f"{form} at 1 site"]
@@ -242,7 +246,7 @@ def test_the_map_has_a_tile_for_each_site_and_the_places_for_each_measure(sample
             area = sum(width * height for _, _, width, height in places)
             assert 9000 < area < 10_010
     assert "in the table below" in page.text
-    table = next(table for table in page.all("table") if table.has("stages"))
+    table = next(table for table in page.all("table") if table.has("parts"))
     assert [row.children[0].text for row in table.one("tbody").all("tr")][-3:] == ["conv_head", "not at a site", "all"]
 
 

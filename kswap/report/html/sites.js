@@ -70,7 +70,7 @@
 
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...head.childNodes);
+    button.textContent = head.textContent;
     head.append(button);
     button.addEventListener("click", () => {
       const first = numeric === undefined ? "up" : "down";

@@ -144,7 +144,9 @@ class Example:
 
     @property
     def title(self) -> str:
-        return " + ".join(step.title.partition(",")[0] for step in self.view.steps)
+        """The kind of block and its steps."""
+        kind = self.view.row.kind.replace("-", " ").capitalize()
+        return f"{kind}: {' + '.join(step.title.partition(',')[0] for step in self.view.steps)}"
 
 
 def examples_of(views: Iterable[SiteView]) -> list[Example]:

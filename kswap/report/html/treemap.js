@@ -5,7 +5,7 @@
   const map = document.getElementById("treemap");
   const tools = document.getElementById("map-tools");
   const tiles = [...map.querySelectorAll(".tile")];
-  const stages = [...map.querySelectorAll(".stage")];
+  const parts = [...map.querySelectorAll(".part")];
   const names = tiles.map((tile) => tile.title.slice(0, tile.title.lastIndexOf(": ")) || tile.textContent);
   const sides = ["left", "top", "width", "height"];
 
@@ -24,7 +24,7 @@
       tile.firstElementChild.style.height = 100 * share + "%";
       tile.title = `${names[index]}: ${before.toLocaleString("en")} → ${after.toLocaleString("en")} ${word}`;
     });
-    stages.forEach((stage, index) => place(stage, layout.stages[index]));
+    parts.forEach((stage, index) => place(stage, layout.parts[index]));
   }
 
   tools.addEventListener("change", draw);

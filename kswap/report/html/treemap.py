@@ -12,7 +12,7 @@ from kswap.report.report import Change, Report, SiteRow
 # The height of the map is about half its width; all other sizes are percent of the map.
 ASPECT = 0.5
 NAME_HEIGHT, NAMED_WIDTH = 5.0, 6.0
-MOST_STAGES, FEWEST_STAGES = 40, 3
+MOST_PARTS, FEWEST_PARTS = 40, 3
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Box:
 
     @property
     def below_its_name(self) -> Box:
-        """What is left of the box of a stage when its name stands at the top; all of it where there is no room."""
+        """What is left of the box of a part when its name stands at the top; all of it where there is no room."""
         if self.width < NAMED_WIDTH or self.height < 2 * NAME_HEIGHT:
             return self
         return Box(self.x, self.y + NAME_HEIGHT, self.width, self.height - NAME_HEIGHT)
@@ -95,23 +95,23 @@ def _lay_row(
 
 
 @dataclass(frozen=True)
-class Stage:
+class Part:
     """Sites whose names begin alike; the numbers are their places in the report."""
 
     name: str
     sites: tuple[int, ...]
 
     def inside(self, name: str) -> str:
-        """The name of a site without that of its stage."""
+        """The name of a site without that of its part."""
         return name.removeprefix(f"{self.name}.")
 
 
-def stages_of(rows: Sequence[SiteRow]) -> tuple[Stage, ...]:
+def parts_of(rows: Sequence[SiteRow]) -> tuple[Part, ...]:
     """The parts of a network, by as much of the names of its sites as tells a few parts apart.
 
     >>> from types import SimpleNamespace as Row
     >>> names = ("blocks.0.a", "blocks.0.b", "blocks.1.a", "head")
-    >>> [(stage.name, stage.sites) for stage in stages_of([Row(name=name) for name in names])]
+    >>> [(part.name, part.sites) for part in parts_of([Row(name=name) for name in names])]
     [('blocks.0', (0, 1)), ('blocks.1', (2,)), ('head', (3,))]
     """
     names = [row.name.split(".") for row in rows]
@@ -120,32 +120,32 @@ def stages_of(rows: Sequence[SiteRow]) -> tuple[Stage, ...]:
         deeper: dict[str, list[int]] = {}
         for index, name in enumerate(names):
             deeper.setdefault(".".join(name[:depth]), []).append(index)
-        if parts and len(deeper) > MOST_STAGES:
+        if parts and len(deeper) > MOST_PARTS:
             break
         parts = deeper
-        if len(parts) >= FEWEST_STAGES:
+        if len(parts) >= FEWEST_PARTS:
             break
-    return tuple(Stage(name, tuple(sites)) for name, sites in parts.items())
+    return tuple(Part(name, tuple(sites)) for name, sites in parts.items())
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The boxes of one measure, before or after, of the stages and of the sites in the order of the report.
+    """The boxes of one measure, before or after, of the parts and of the sites in the order of the report.
 
-    The last of the stages is what is not at a site.
+    The last of the parts is what is not at a site.
     """
 
-    stages: list[Box]
+    parts: list[Box]
     sites: list[Box]
 
 
-def _lay_out(stages: Sequence[Stage], sizes: Sequence[int], rest: int) -> Layout:
-    totals = [sum(sizes[index] for index in stage.sites) for stage in stages]
+def _lay_out(parts: Sequence[Part], sizes: Sequence[int], rest: int) -> Layout:
+    totals = [sum(sizes[index] for index in part.sites) for part in parts]
     boxes = squarify([*totals, max(rest, 0)], Box(0, 0, 100, 100))
     placed = [Box(0, 0, 0, 0)] * len(sizes)
-    for stage, box in zip(stages, boxes, strict=False):
-        inner = squarify([sizes[index] for index in stage.sites], box.below_its_name)
-        for index, site in zip(stage.sites, inner, strict=True):
+    for part, box in zip(parts, boxes, strict=False):
+        inner = squarify([sizes[index] for index in part.sites], box.below_its_name)
+        for index, site in zip(part.sites, inner, strict=True):
             placed[index] = site
     return Layout(boxes, placed)
 
@@ -154,18 +154,18 @@ def _lay_out(stages: Sequence[Stage], sizes: Sequence[int], rest: int) -> Layout
 class Treemap:
     """The map of a report, for each measure that it has."""
 
-    stages: tuple[Stage, ...]
+    parts: tuple[Part, ...]
     measures: tuple[Measure, ...]
 
     @classmethod
     def of(cls, report: Report) -> Treemap:
-        return cls(stages_of(report.sites), measures_of(report))
+        return cls(parts_of(report.sites), measures_of(report))
 
     def layout(self, measure: Measure, after: bool) -> Layout:
         """Where everything is when areas are those before the conversion, or those after it."""
         side = 1 if after else 0
         sizes = [counts[side] for counts in measure.sites]
-        return _lay_out(self.stages, sizes, measure.rest[side])
+        return _lay_out(self.parts, sizes, measure.rest[side])
 
     def rows(self) -> list[tuple[str, int, list[Change]]]:
         """The same in numbers: each part, how many sites it has, and a change for each measure; the whole last."""
@@ -176,21 +176,21 @@ class Treemap:
                 for measure in self.measures
             ]
 
-        parts = [(stage.name, len(stage.sites), changes(stage.sites)) for stage in self.stages]
+        parts = [(part.name, len(part.sites), changes(part.sites)) for part in self.parts]
         rest = ("not at a site", 0, [Change(*measure.rest) for measure in self.measures])
         return [*parts, rest, ("all", 0, [measure.total for measure in self.measures])]
 
     def to_json(self) -> str:
         """Boxes and counts for the script of the page, without a name: nothing in it comes from a stranger."""
-        order = [index for stage in self.stages for index in stage.sites]  # that of the tiles on the page
+        order = [index for part in self.parts for index in part.sites]  # that of the tiles on the page
         data = {}
         for measure in self.measures:
             sides = {}
             for name, after in (("before", False), ("after", True)):
                 layout = self.layout(measure, after)
                 sides[name] = {
-                    "tiles": [layout.sites[index].numbers for index in order] + [layout.stages[-1].numbers],
-                    "stages": [box.numbers for box in layout.stages[:-1]],
+                    "tiles": [layout.sites[index].numbers for index in order] + [layout.parts[-1].numbers],
+                    "parts": [box.numbers for box in layout.parts[:-1]],
                 }
             counts = [*(measure.sites[index] for index in order), measure.rest]
             data[measure.key] = sides | {"counts": counts, "word": measure.word}
