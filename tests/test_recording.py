@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from torch import nn
 
 import kswap
 from kswap.cli.main import main
+from kswap.loading import original_model
 from kswap.planner import Plan
 from kswap.rules import load_rules
 
@@ -99,3 +102,42 @@ def test_a_plan_of_a_saved_plan_names_its_rules(tmp_path: Path) -> None:
     dry = CliRunner().invoke(main, ["convert", "test_resnet", "--plan", str(file), "--dry-run", "--format", "json"])
     rules = json.loads(dry.stdout)["provenance"]["rules"]
     assert rules == {"name": Plan.load(file).rules, "text": "", "sha256": ""}
+
+
+@pytest.fixture
+def small() -> kswap.Conversion:
+    return kswap.convert("test_resnet", ch=8, num_classes=2, seed=0, device="cpu", input_size=(32, 32))
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> Path:
+    for name in ("dark", "light"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(4):
+            picture = Image.new("L", (32, 32), 200 * (name == "light") + number)
+            picture.save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def steps_of(conversion: kswap.Conversion) -> list[str]:
+    assert conversion.report.provenance is not None
+    return [step.how for step in conversion.report.provenance.weights]
+
+
+def test_training_and_distilling_are_steps(small: kswap.Conversion, two_classes: Path, tmp_path: Path) -> None:
+    teacher = original_model("test_resnet", {"num_classes": 2})[1]
+    more: dict[str, Any] = {"recipe": {"batch": 4}, "images": 8, "progress": False}
+    taught = kswap.distill(small, teacher, two_classes, **more).conversion
+    assert steps_of(taught) == ["fresh", "distilled"]
+    assert taught.report.provenance is not None
+    assert taught.report.provenance.command.startswith("kswap.distill(Conversion(...), ResNet(...), '")
+    step = taught.report.provenance.weights[-1]
+    assert (step.images, step.teacher, step.data) == (8, "ResNet", str(two_classes))
+    assert steps_of(small) == ["fresh"]
+
+    out = tmp_path / "trained"
+    asked: dict[str, Any] = {"epochs": 1, "batch": 4, "eval_data": two_classes, "out": out, "progress": False}
+    for _ in range(2):  # the second time it is done already
+        trained = kswap.train(taught, two_classes, **asked).conversion
+        assert steps_of(trained) == ["fresh", "distilled", "trained"]
+    assert kswap.load(out).report == trained.report

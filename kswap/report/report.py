@@ -13,7 +13,7 @@ from kswap.planner.kinds import BLOCK_KINDS, check_kind
 from kswap.planner.plan import Plan
 from kswap.planner.site_plan import SitePlan
 from kswap.report.projection import ProjectionRecord, SiteError
-from kswap.report.provenance import Provenance
+from kswap.report.provenance import Provenance, WeightsStep
 from kswap.report.showing import Shown
 from kswap.version import __version__
 
@@ -171,6 +171,11 @@ class Report(Shown, ReportHead):
     def with_provenance(self, provenance: Provenance | None) -> Report:
         """The report with ``provenance`` as where it comes from."""
         return replace(self, provenance=provenance)
+
+    def after(self, command: str, step: WeightsStep) -> Report:
+        """The report of what ``command`` made in one ``step`` from the weights of before."""
+        origin = self.provenance
+        return self if origin is None else self.with_provenance(origin.after(command, step))
 
     @property
     def replaced(self) -> tuple[SiteRow, ...]:

@@ -22,16 +22,19 @@ from kswap.errors import TrainingError, excerpt, nearest
 from kswap.files import replace_file
 from kswap.graph.clone import full_clone
 from kswap.loading import load
+from kswap.report.calls import current_call, recorded, without_home
+from kswap.report.provenance import WeightsStep
 from kswap.saved.directory import check_writable
 from kswap.saved.files import BEST_WEIGHTS, CURVE, LAST_WEIGHTS, TRAINING
 from kswap.saved.manifest import read_manifest
+from kswap.saved.reading import read_report
 from kswap.saved.weights import load_weights_
 from kswap.training.curve import curve_of
 from kswap.training.processes import Processes, joined_processes
 from kswap.training.recipe import TrainingRecipe, load_training_recipe
 from kswap.training.record import Training, TrainingRecord, finished
 from kswap.training.run import HALVES, TrainingRun
-from kswap.training.splits import splits_of
+from kswap.training.splits import splits_of, title_of
 from kswap.training.state import State
 from kswap.training.work import WorkDirectory
 
@@ -40,6 +43,7 @@ WORK_SUFFIX = ".training"
 _RESULT = "result"
 
 
+@recorded("kswap.train")
 @torch.inference_mode(False)
 def train(
     model: Conversion | str | Path,
@@ -167,7 +171,7 @@ def train(
         )
         if out is None:
             record = _result_(run, run.train(None, checkpoint_seconds))
-            return Training(run.conversion, record)
+            return Training(_trained(run, record), record)
         target = Path(out).expanduser().absolute()
         work = WorkDirectory(target.with_name(target.name + WORK_SUFFIX), run.settings)
         found = processes.from_first(finished(target, run.settings) if resume and not force else None)
@@ -186,7 +190,7 @@ def train(
                 record = _result_(run, state)
                 work.move(_save(run, record, state, last, work.path / _RESULT), target, force)
         processes.wait()
-        return Training(run.conversion, record, target)
+        return Training(_trained(run, record), record, target)
 
 
 def _conversion_of(model: Conversion | str | Path, device: str | torch.device | None, trust_source: bool) -> Conversion:
@@ -233,16 +237,22 @@ def _result_(run: TrainingRun, state: State) -> TrainingRecord:
     return run.record(state, kept, run.tested())
 
 
+def _trained(run: TrainingRun, record: TrainingRecord) -> Conversion:
+    """The conversion, whose report says that its weights were trained."""
+    step = WeightsStep("trained", run.seed, record.images, without_home(title_of(run.splits.train)))
+    return replace(run.conversion, report=run.conversion.report.after(current_call(), step))
+
+
 def _saved(run: TrainingRun, directory: Path) -> Conversion:
     """The conversion with the weights of a run that was done before, in eval mode."""
     load_weights_(run.conversion.model, directory, read_manifest(directory).weights_sha256)
     run.conversion.model.eval()
-    return run.conversion
+    return replace(run.conversion, report=read_report(directory))
 
 
 def _save(run: TrainingRun, record: TrainingRecord, state: State, last: dict[str, Tensor], fresh: Path) -> Path:
     """Write the result, with all that belongs to it."""
-    run.conversion.save(fresh, force=True)
+    _trained(run, record).save(fresh, force=True)
     replace_file(fresh / TRAINING, json.dumps(encode(record), indent=1).encode() + b"\n")
     write_preparation(fresh, run.conversion, run.loaded.preprocessing)
     if state.best is not None:

@@ -215,10 +215,8 @@ def _result(run: Run, state: State, record: DistillationRecord) -> Conversion:
     if report.projection is not None:
         measured = replace(report.projection, accuracies=_accuracies(report.projection.accuracies, record))
         report = report.with_projection(measured)
-    if report.provenance is not None:
-        taught = {"data": without_home(run.images.source), "teacher": without_home(run.teacher.title)}
-        step = WeightsStep("distilled", run.seed, record.images, **taught)
-        report = report.with_provenance(report.provenance.after(current_call(), step))
+    taught = {"data": without_home(run.images.source), "teacher": without_home(run.teacher.title)}
+    report = report.after(current_call(), WeightsStep("distilled", run.seed, record.images, **taught))
     return replace(run.conversion, model=model, report=report)
 
 
