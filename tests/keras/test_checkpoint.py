@@ -98,6 +98,8 @@ def test_from_the_command_line_to_a_directory_and_back(checkpoint: Path, tmp_pat
     )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
+    (step,) = report["provenance"]["weights"]
+    assert (step["how"], step["data"], report["provenance"]["seed"]) == ("loaded", str(checkpoint), None)
     assert report["trainable_params"]["after"] == 244_298
     assert report["computations"]["after"] == 92_007_966
     found = probabilities(kswap.load(out).model, IMAGES["x32_lossless_uint8"][:4])
