@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kswap.codec import decode, encode
-from kswap.errors import KswapError, wording
+from kswap.errors import KswapError, excerpt, wording
 from kswap.files import read_json, write_text
 
 T = TypeVar("T")
@@ -39,13 +40,29 @@ def claim(path: Path, settings: T, error: type[KswapError], what: str) -> None:
     if not path.exists():
         write_value(path, settings, error)
         return
-    found, asked = encode(read_value(path, type(settings), error)), encode(settings)
-    other = [name for name in asked if found.get(name) != asked[name]]
+    other = changed(encode(read_value(path, type(settings), error)), encode(settings))
     if other:
         raise error(
-            f"{path.parent} holds a {what} with other settings ({', '.join(other)}): give those, or choose another "
-            f"{_out()}"
+            f"{path.parent} holds a {what} with other settings ({other}): give those, or choose another {_out()}"
         )
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The settings of ``now`` that were others ``before``, for a message; nothing where there are none.
+
+    >>> changed({"seed": 0, "recipe": {"epochs": 8, "lr": 0.1}}, {"seed": 0, "recipe": {"epochs": 4, "lr": 0.1}})
+    'recipe.epochs: 8, now 4'
+    """
+    return excerpt(", ".join(_changed(before, now, "")), 300)
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and old.keys() == value.keys():
+            yield from _changed(old, value, f"{path}{name}.")
+        elif old != value:
+            yield f"{path}{name}: {excerpt(old, 24)}, now {excerpt(value, 24)}"
 
 
 def _out() -> str:

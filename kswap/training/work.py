@@ -19,6 +19,7 @@ from kswap.files import PARTIAL, read_json, replace_file, sync_directory, write_
 from kswap.locking import directory_lock
 from kswap.saved.directory import check_writable
 from kswap.saved.replacing import exchange
+from kswap.trials import changed
 
 _SETTINGS, _CHECKPOINT = "settings.json", "checkpoint.pt"
 
@@ -129,18 +130,13 @@ class WorkDirectory:
         before = read_json(path, TrainingError, "settings")
         if not isinstance(before, dict):
             raise TrainingError(f"{path} holds no settings of a run: {_anew()}")
-        other = [key for key in self.settings if before.get(key) != self.settings[key]]
+        other = changed(before, self.settings)
         if other:
-            changes = ", ".join(f"{key}: {_short(before.get(key))}, now {_short(self.settings[key])}" for key in other)
             raise TrainingError(
-                f"{excerpt(self.path, 200)} holds an unfinished run with other settings ({excerpt(changes, 300)}): "
-                f"{_anew()}, or choose another directory for the result"
+                f"{excerpt(self.path, 200)} holds an unfinished run with other settings ({other}): {_anew()}, or "
+                "choose another directory for the result"
             )
 
 
 def _anew() -> str:
     return wording("pass resume=False to start anew", "start anew with --restart")
-
-
-def _short(value: object) -> str:
-    return excerpt(value, 24)

@@ -175,7 +175,9 @@ def test_what_has_its_file_is_not_done_again(tmp_path: Path, monkeypatch: pytest
 def test_a_directory_is_continued_with_the_same_settings_only(tmp_path: Path) -> None:
     out = tmp_path / "scan"
     kswap.scan(MODEL, ch=4, out=out, progress=False)
-    with pytest.raises(StudyError, match=r"holds a scan with other settings \(model_kwargs\): give those, or choose"):
+    with pytest.raises(
+        StudyError, match=r"holds a scan with other settings \(model_kwargs: {}, now .*\): give those, or choose"
+    ):
         kswap.scan(MODEL, ch=4, out=out, num_classes=10, progress=False)
     other = tmp_path / "other"
     other.mkdir()

@@ -151,5 +151,5 @@ def test_the_command_trains_and_shows_the_accuracy(pictures: Path, here: list[di
 
 def test_a_change_of_the_recipe_is_refused(pictures: Path, tmp_path: Path, here: list[dict[str, Any]]) -> None:
     scanned(pictures, tmp_path / "scan", ch=8)
-    with pytest.raises(StudyError, match=r"holds a scan with other settings \(recipe\)"):
+    with pytest.raises(StudyError, match=r"holds a scan with other settings \(recipe.epochs: 2.0, now 1.0\)"):
         scanned(pictures, tmp_path / "scan", ch=8, epochs=1)
