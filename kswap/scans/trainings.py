@@ -56,7 +56,10 @@ def training_settings(
         raise StudyError(f"{title_of(found.train)} has no other pictures to measure accuracy on: add a split test")
     name = str(recipe) if isinstance(recipe, str | Path) else "of the caller"
     kept = None if data_dir is None else os.path.abspath(Path(data_dir).expanduser())
-    return TrainingSettings(name, loaded, parts, kept, seed, device, title_of(tested))
+    shown = title_of(tested)
+    for part in parts:
+        shown = shown.replace(part, os.path.basename(part) or part)  # the folders above say nothing
+    return TrainingSettings(name, loaded, parts, kept, seed, device, shown)
 
 
 def class_count(settings: TrainingSettings) -> int:

@@ -65,7 +65,7 @@ def test_every_network_and_the_original_are_trained_in_processes_and_not_again(
     found = scanned(pictures, out, ch=8, workers=2)
     assert [row.trained is not None for row in found.rows] == [True] * 2
     assert found.training is not None
-    assert found.training.tested.endswith("split val")
+    assert found.training.tested == "pictures, split val"
     assert [(x.key, y.key) for x, y in found.pairs] == [("params", "accuracy"), ("macs", "accuracy")]
     assert found.planning.model_kwargs == {"num_classes": 2}
     alone = kswap.convert(MODEL, ch=8, num_classes=2, input_size=(32, 32), device="cpu", seed=0)
