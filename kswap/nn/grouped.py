@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from kswap.errors import PlanError
-from kswap.nn.group_merging import GroupMerging
+from kswap.nn.group_merging import GroupMerging, quick_merging
 from kswap.nn.indices import IndexBuffers
-from kswap.nn.merged_groups import MergedGroups, Reorder
-from kswap.nn.pointwise import channel_dim, grouped_like, standardises, stride_of
+from kswap.nn.merged_groups import interleave, merged_conv, on_plain_cpu, operators_are_free
+from kswap.nn.pointwise import channel_dim, grouped_like, standardises
 from kswap.planner.layer_plan import interleave_order
 from kswap.planner.layout import GroupedLayout
 
@@ -24,8 +23,11 @@ class GroupedPointwise(nn.Module):
     a linear layer ``(..., in_channels)`` and ``(..., out_channels)``. ``first`` and ``second`` are layers of
     the kind of the one that is replaced (see :func:`kswap.nn.pointwise.grouped_like`); ``second`` is ``None``
     when the groups divide the filters. Weights have torch's own initialisation; :mod:`kswap.nn.init` draws
-    those of the papers. ``computation`` computes the layer in merged groups, or is ``None`` for the stock operators;
-    it has no parameters and is not in the state dict.
+    those of the papers.
+
+    ``merging`` and ``merging_channels_last`` say in which groups the layer is computed on inputs of either memory
+    format; ``None`` is by PyTorch's grouped convolution. Where nobody measured, :func:`quick_merging` decides for
+    CPUs, and all other devices, half precision and whoever records operators get the grouped convolution.
 
     >>> layer = GroupedPointwise(GroupedLayout.of(14, 10, ch=4))
     >>> layer(torch.zeros(2, 14, 5, 7)).shape
@@ -53,7 +55,12 @@ class GroupedPointwise(nn.Module):
         if layout.extra_groups:
             extra = layout.extra_groups
             self.second = grouped_like(like, self.second_channels, extra, extra, strided)
-        self.computation: MergedGroups | None = None
+        self.merging: GroupMerging | None = None
+        self.merging_channels_last: GroupMerging | None = None
+        self.measured = False
+        if self.can_merge:
+            self.merging = quick_merging(layout, channels_last=False)
+            self.merging_channels_last = quick_merging(layout, channels_last=True)
 
     @property
     def convolutions(self) -> tuple[nn.Module, ...]:
@@ -65,29 +72,38 @@ class GroupedPointwise(nn.Module):
         """Whether groups can be merged: in two-dimensional convolutions, except weight-standardised ones."""
         return isinstance(self.first, nn.Conv2d) and not standardises(self.first)
 
-    def compute_as_(self, merging: GroupMerging | None, order: Sequence[int] | None = None) -> None:
+    def compute_as_(self, merging: GroupMerging | None) -> None:
         """Choose in which groups the layer is computed, in place, over the same parameters.
 
-        Args:
-            merging: the groups; ``None`` is by the stock operators.
-            order: an interleave before the layer, which a dense ``merging`` takes in.
-
-        Raises:
-            PlanError: where the layer cannot be computed so.
+        ``None`` is by PyTorch's grouped convolution. What is chosen holds on every device and in every precision.
+        Raises :class:`kswap.errors.PlanError` where the layer cannot be computed so.
         """
-        self.computation = None
-        if merging is None:
-            return
-        if not self.can_merge:
-            raise PlanError(f"the groups of a {type(self.first).__name__} cannot be merged: choose no merging for it")
-        weight = self.first.weight
-        assert isinstance(weight, Tensor)
-        self.computation = MergedGroups(self.layout, merging, stride_of(self.first), order, weight.device)
+        if merging is not None:
+            if not self.can_merge:
+                raise PlanError(
+                    f"the groups of a {type(self.first).__name__} cannot be merged: choose no merging for it"
+                )
+            merging.check(self.layout)
+        self.merging = self.merging_channels_last = merging
+        self.measured = True
+
+    def _merging(self, x: Tensor) -> GroupMerging | None:
+        """How to compute the layer on ``x``; ``None`` is by PyTorch's grouped convolution."""
+        if self.merging is None or x.ndim != 4 or x.shape[1] != self.in_channels or not x.numel():
+            return None
+        if not operators_are_free(x, self.first, self.second):
+            return None
+        if not self.measured and not on_plain_cpu(x):
+            return None
+        if x.is_contiguous():
+            return self.merging
+        return self.merging_channels_last if x.is_contiguous(memory_format=torch.channels_last) else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.computation is not None:
-            computed: Tensor = self.computation(x, self.first, self.second)
-            return computed
+        if not torch.jit.is_scripting():
+            merging = self._merging(x)
+            if merging is not None:
+                return merged_conv(x, self.layout, merging, self.first, self.second)
         if self.replicated:
             x = torch.cat([x, x.narrow(self.dim, 0, self.replicated)], dim=self.dim)
         first: Tensor = self.first(x)
@@ -102,8 +118,7 @@ class GroupedPointwise(nn.Module):
 class Interleave(IndexBuffers):
     """Puts channels 0, s, 2s, ... first, then 1, 1 + s, ..., and so on; the shape is unchanged.
 
-    ``dim`` is the dimension of the channels, counted from the end. ``computation`` is as in
-    :class:`GroupedPointwise`.
+    ``dim`` is the dimension of the channels, counted from the end.
 
     >>> Interleave(10, 2)(torch.arange(10.0).view(1, 10, 1, 1)).flatten().tolist()
     [0.0, 2.0, 4.0, 6.0, 8.0, 1.0, 3.0, 5.0, 7.0, 9.0]
@@ -118,16 +133,17 @@ class Interleave(IndexBuffers):
         self.channels = channels
         self.step = step
         self.set_indices_("order", interleave_order(channels, step), device)
-        self.computation: Reorder | None = None
 
-    def compute_as_(self, chosen: bool) -> None:
-        """Compute as :class:`kswap.nn.merged_groups.Reorder` does, or by the stock operator, in place."""
-        self.computation = Reorder(self.indices("order"), self.order.device) if chosen else None
+    def _reordered(self, x: Tensor) -> Tensor | None:
+        """The output by a quicker operator, where there is one: only its gradient is computed in another way."""
+        quick = self.dim == -3 and x.ndim == 4 and operators_are_free(x) and on_plain_cpu(x)
+        return interleave(x, self.channels, self.step) if quick else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.computation is not None:
-            reordered: Tensor = self.computation(x)
-            return reordered
+        if not torch.jit.is_scripting():
+            reordered = self._reordered(x)
+            if reordered is not None:
+                return reordered
         return x.index_select(self.dim, self.order)
 
     def extra_repr(self) -> str:

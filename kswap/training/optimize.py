@@ -42,8 +42,8 @@ def optimize_for_training(
         example_input: what the model is called with in training: a batch of the size, memory format and dtype that it
             will see, on the device of ``model``.
         autotune: with ``example_input``, measure forward and backward pass of each block on the input that it gets,
-            in several implementations; otherwise a rule decides from the channel numbers, which knows what a CPU
-            does in channels_last.
+            in several implementations; otherwise the blocks stay as converted, where a rule decides from the
+            channel numbers (:func:`kswap.nn.group_merging.quick_merging`), on CPUs only.
 
     Raises:
         DeployError: where the model has no blocks or cannot be run on ``example_input``.

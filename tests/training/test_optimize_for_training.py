@@ -38,6 +38,15 @@ def results(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return {"out": out.detach(), "grad of x": x.grad, **gradients, **copy.deepcopy(module.state_dict())}  # type: ignore[dict-item]
 
 
+def grouped_convolutions(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` that is computed by PyTorch's grouped convolutions alone."""
+    plain = copy.deepcopy(module)
+    for block in plain.modules():
+        if isinstance(block, GroupedBlock):
+            block.compute_as_(None)
+    return plain
+
+
 def choices(block: PointwiseBlock) -> list[tuple[GroupMerging | None, GroupMerging | None]]:
     ks = group_mergings(block.k.layout)
     ls: list[GroupMerging | None] = [None] if block.l is None else list(group_mergings(block.l.layout))
@@ -60,7 +69,8 @@ def test_every_merging_of_a_block_computes_the_same(
     x = torch.randn(3, ic, 5, 4, dtype=torch.double)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    wanted = results(copy.deepcopy(block), x)
+    wanted = results(grouped_convolutions(block), x)
+    torch.testing.assert_close(results(copy.deepcopy(block), x), wanted, **CLOSE)  # as converted
     for k, l in choices(block):  # noqa: E741
         computed = copy.deepcopy(block)
         computed.compute_as_(k, l)
@@ -91,17 +101,17 @@ def test_what_every_merging_multiplies_has_second_derivatives() -> None:
 def test_mergings_go_from_the_layout_itself_to_dense() -> None:
     layout = GroupedLayout.of(1152, 320, 16)
     found = group_mergings(layout)
-    assert found[0] == GroupMerging(72, 32)
+    assert found[0] == GroupMerging(72)
     assert found[-1] == GroupMerging(1)
     assert len(set(found)) == len(found)
     assert group_mergings(GroupedLayout.of(12, 12, 16)) == [GroupMerging(1)]
 
 
-@pytest.mark.parametrize("merging", [GroupMerging(5, 32), GroupMerging(7), GroupMerging(72, 5)])
-def test_groups_that_do_not_divide_are_refused(merging: GroupMerging) -> None:
+@pytest.mark.parametrize("groups", [5, 7, 16])
+def test_groups_that_do_not_divide_are_refused(groups: int) -> None:
     block = GroupedBlock(plan_layer(1152, 320, 16))
-    with pytest.raises(PlanError, match="take divisors"):
-        block.compute_as_(merging)
+    with pytest.raises(PlanError, match="take a divisor"):
+        block.compute_as_(GroupMerging(groups))
 
 
 def test_other_kinds_stay_as_they_stand() -> None:
@@ -114,7 +124,6 @@ def test_other_kinds_stay_as_they_stand() -> None:
 def test_frozen_parameters_get_no_gradient() -> None:
     block = GroupedBlock(plan_layer(64, 40, 16), replaces=nn.Conv2d(64, 40, 1))
     block.k.first.requires_grad_(False)
-    block.compute_as_(GroupMerging(2, 0) if not block.k.layout.extra_groups else group_mergings(block.k.layout)[0])
     block(torch.randn(2, 64, 3, 3)).sum().backward()
     assert block.k.first.weight.grad is None
     assert block.l is not None
@@ -125,7 +134,7 @@ def test_autocast_gives_the_dtype_of_autocast() -> None:
     block = GroupedBlock(plan_layer(53, 37, 8), replaces=nn.Conv2d(53, 37, 1))
     x = torch.randn(2, 53, 4, 4)
     with torch.autocast("cpu", torch.bfloat16):
-        wanted = block(x)
+        wanted = grouped_convolutions(block)(x)
         for k, l in choices(block):  # noqa: E741
             block.compute_as_(k, l)
             found = block(x)
@@ -141,18 +150,18 @@ def small(**kwargs: object) -> kswap.Conversion:
 
 def mergings_in(model: nn.Module) -> list[GroupMerging]:
     blocks = [m for m in model.modules() if isinstance(m, PointwiseBlock)]
-    return [g.computation.merging for block in blocks for g in block.grouped_layers if g.computation is not None]
+    return [g.merging for block in blocks for g in block.grouped_layers if g.measured and g.merging is not None]
 
 
 @pytest.mark.parametrize("autotune", [False, True])
 def test_a_training_step_of_a_whole_model_is_the_same(autotune: bool) -> None:
     model = small().model.double().train().to(memory_format=torch.channels_last)
     x = torch.randn(2, 3, 64, 64, dtype=torch.double).contiguous(memory_format=torch.channels_last)
-    plain = copy.deepcopy(model)
+    plain = grouped_convolutions(model)
     quick = optimize_for_training(model, x, autotune=autotune)
     assert type(quick) is type(model)
     assert quick.training
-    assert mergings_in(quick)
+    assert bool(mergings_in(quick)) == autotune
     assert not mergings_in(model)
     wanted = results(plain, x)
     torch.testing.assert_close(results(quick, x), wanted, rtol=1e-9, atol=1e-9)
@@ -192,11 +201,9 @@ def test_a_deep_copy_computes_in_the_same_way_with_weights_of_its_own() -> None:
     assert next(other.parameters()) is not next(quick.parameters())
 
 
-def test_the_rule_keeps_wide_groups_and_merges_narrow_ones() -> None:
-    block = GroupedBlock(plan_layer(1152, 320, 16))
-    quick = optimize_for_training(nn.Sequential(block))
-    assert mergings_in(quick)[1] == GroupMerging(20)
-    assert mergings_in(quick)[0].first < 72
+def test_without_an_input_to_measure_on_the_model_stays_as_converted() -> None:
+    quick = optimize_for_training(nn.Sequential(GroupedBlock(plan_layer(1152, 320, 16))))
+    assert not mergings_in(quick)
 
 
 def test_a_recorded_graph_has_stock_operators_only() -> None:
@@ -249,15 +256,13 @@ def test_measuring_takes_the_quickest_of_the_whole_block(monkeypatch: pytest.Mon
         asked.append(list(runs))
         for run in list(runs.values())[:2]:
             run()
-        return {text: [1.0 if "k_first=36,k_second=0" in text and "l_first=10" in text else 2.0] for text in runs}
+        return {text: [1.0 if "k_groups=36" in text and ("l_" not in text or "=10" in text) else 2.0] for text in runs}
 
     monkeypatch.setattr("kswap.training.optimize.interleaved", interleaved)
-    estimated = trainable(block).estimated.id
-    monkeypatch.setattr("kswap.training.kinds.grouped._estimated", lambda layer: group_mergings(layer.layout)[1])
-    assert trainable(block).estimated.id != estimated
     chosen = quickest(block, torch.empty(1, 1152, 4, 4))
-    assert [len(texts) for texts in asked] == [len(group_mergings(layer.layout)) for layer in block.grouped_layers]
-    assert (chosen["k_first"], chosen["l_first"]) == (36, 10)
+    others = [len(group_mergings(layer.layout)) for layer in block.grouped_layers]
+    assert [len(texts) for texts in asked] == [others[0] + 2, others[1] + 2]  # as it stands, and a grouped convolution
+    assert (chosen["k_groups"], chosen["l_groups"]) == (36, 10)
     assert ImplementationId.parse(str(chosen)) == chosen
     torch.testing.assert_close(block.state_dict(), before, rtol=0, atol=0)
     assert all(p.grad is None for p in block.parameters())

@@ -50,7 +50,6 @@ class GroupedBlock(PointwiseBlock):
         assert plan.k is not None
         self.plan: LayerPlan = plan
         self.sums = plan.sum
-        self.l_takes_interleave = False
         like = self.like(replaces)
         weight = like.weight
         assert isinstance(weight, Tensor)
@@ -96,7 +95,7 @@ class GroupedBlock(PointwiseBlock):
     def compute_as_(self, k: GroupMerging | None, l: GroupMerging | None = None) -> None:  # noqa: E741
         """Choose in which groups K and L are computed, in place; ``None`` is by the stock operators.
 
-        What they compute, parameters and state dict are unchanged. A dense L takes in the interleave. Raises
+        What they compute, parameters and state dict are unchanged. Raises
         :class:`kswap.errors.PlanError` for a merging that does not fit, or layers whose groups cannot be merged.
 
         >>> from kswap.planner import plan_layer
@@ -106,12 +105,8 @@ class GroupedBlock(PointwiseBlock):
         if l is not None and self.l is None:
             raise PlanError("this block has no second layer: choose no merging for it")
         self.k.compute_as_(k)
-        if self.interleave is not None:
-            self.interleave.compute_as_(self.k.computation is not None)
         if self.l is not None:
-            taken = l is not None and l.is_dense and self.interleave is not None
-            self.l.compute_as_(l, self.interleave.indices("order") if taken and self.interleave is not None else None)
-            self.l_takes_interleave = taken
+            self.l.compute_as_(l)
 
     def forward(self, x: Tensor) -> Tensor:
         k: Tensor = self.k(x)
@@ -120,7 +115,7 @@ class GroupedBlock(PointwiseBlock):
         if self.k_act is not None:
             k = self.k_act(k)
         mixed: Tensor = k
-        if self.interleave is not None and not self.l_takes_interleave:
+        if self.interleave is not None:
             mixed = self.interleave(k)
         if self.l is None:
             return mixed

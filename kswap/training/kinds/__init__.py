@@ -14,7 +14,7 @@ def trainable(block: PointwiseBlock) -> Trainable:
     >>> from kswap.planner import plan_layer
     >>> found = trainable(build_block(plan_layer(64, 48, ch=16)))
     >>> str(found.estimated.id), len(found.variations), found.estimated.has_backward
-    ('grouped.merge(k_first=4,k_second=0,l_first=3,l_second=0)', 2, True)
+    ('grouped.converted', 2, True)
     """
     module = part_of_kind(__name__, block.plan.kind)
     found: Trainable = module.trainable(block)

@@ -1,8 +1,9 @@
-"""The grouped block in training: K and L in merged groups, with the interleave between them.
+"""The grouped block in training: K and L as converted, by PyTorch's grouped convolution, or in merged groups.
 
-The methods of its implementations are ``stock``, the block as converted, and ``merge``: ``k_first`` and ``k_second``
-are the groups in which the two paths of K are computed, ``l_first`` and ``l_second`` those of L (see
-:class:`kswap.nn.group_merging.GroupMerging`). A dense L takes in the interleave.
+The methods of its implementations are ``converted``, in which :func:`kswap.nn.group_merging.quick_merging` decides,
+and ``merge``: ``k_groups`` are the groups in which K is computed, ``l_groups`` those of L (see
+:class:`kswap.nn.group_merging.GroupMerging`). 0 is PyTorch's grouped convolution; a layer that is not named is as
+converted.
 """
 
 from __future__ import annotations
@@ -16,75 +17,58 @@ from kswap.nn.group_merging import GroupMerging, group_mergings
 from kswap.nn.implementation import Cost, Implementation, ImplementationId
 from kswap.training.trainable import Trainable, stock_only, with_shared_tensors
 
-# Below this many filters in a group, a grouped convolution of a CPU is slow for its size. Forward and backward pass of
-# 192 channels, 14x14, batch 16, channels_last, one thread: 2.7, 2.2, 1.5, 1.2 and 1.7 ms with groups of 2, 4, 8, 16 and
-# 32 filters and as many inputs, although each has twice the MACs of the one before.
-_FILTERS = 8
+_STOCK = 0  # groups of a layer that is computed by PyTorch's grouped convolution
 
 
 def trainable(block: GroupedBlock) -> Trainable:
     """The mergings of K, then those of L; see :func:`kswap.training.kinds.trainable`."""
     if not block.k.can_merge:
-        return stock_only(block, _cost(block, None, None))
-    mergings = [_estimated(layer) for layer in block.grouped_layers]
-    variations = (_other_k, _other_l) if block.l is not None else (_other_k,)
+        return stock_only(block, _cost(block, {}))
+    layers = {"k_groups": block.k} if block.l is None else {"k_groups": block.k, "l_groups": block.l}
     return Trainable(
-        merged(block, mergings[0], mergings[1] if block.l is not None else None),
-        lambda id_: merged(block, *_mergings_of(id_)),
-        tuple(partial(vary, block) for vary in variations),
+        _implementation(block, {}),
+        lambda id_: _implementation(block, dict(id_.parameters)),
+        tuple(partial(_others, block, name, layer) for name, layer in layers.items()),
     )
 
 
-def merged(block: GroupedBlock, k: GroupMerging, l: GroupMerging | None) -> Implementation:  # noqa: E741
-    """The block with K and L in these groups. Raises :class:`kswap.errors.PlanError` where they do not fit."""
-    for layer, merging in zip(block.grouped_layers, (k, l), strict=False):
-        if merging is not None:
-            merging.check(layer.layout)
-    parameters = {"k_first": k.first, "k_second": k.second}
-    if l is not None:
-        parameters |= {"l_first": l.first, "l_second": l.second}
-    id_ = ImplementationId.of("grouped", "merge", **parameters)
-    return Implementation(id_, _cost(block, k, l), partial(_build, block, k, l), has_backward=True)
+def _implementation(block: GroupedBlock, groups: dict[str, int]) -> Implementation:
+    """The block with the named layers in these groups. Raises :class:`kswap.errors.PlanError` where they do not fit."""
+    for layer, count in _named(block, groups):
+        if count != _STOCK:
+            GroupMerging(count).check(layer.layout)
+    id_ = ImplementationId.of("grouped", "merge" if groups else "converted", **groups)
+    return Implementation(id_, _cost(block, groups), partial(_build, block, groups), has_backward=True)
 
 
-def _build(block: GroupedBlock, k: GroupMerging, l: GroupMerging | None) -> nn.Module:  # noqa: E741
+def _others(
+    block: GroupedBlock, name: str, layer: GroupedPointwise, near: Implementation
+) -> tuple[Implementation, ...]:
+    """``near``, and all other ways to compute one layer of it."""
+    counts = [_STOCK, *(merging.groups for merging in group_mergings(layer.layout))]
+    return near, *(_implementation(block, {**dict(near.id.parameters), name: count}) for count in counts)
+
+
+def _named(block: GroupedBlock, groups: dict[str, int]) -> list[tuple[GroupedPointwise, int]]:
+    layers = {"k_groups": block.k, "l_groups": block.l}
+    return [(layer, groups[name]) for name, layer in layers.items() if layer is not None and name in groups]
+
+
+def _build(block: GroupedBlock, groups: dict[str, int]) -> nn.Module:
     made = with_shared_tensors(block)
     assert isinstance(made, GroupedBlock)
-    made.compute_as_(k, l)
+    for layer, count in _named(made, groups):
+        layer.compute_as_(None if count == _STOCK else GroupMerging(count))
     return made
 
 
-def _mergings_of(found: ImplementationId) -> tuple[GroupMerging, GroupMerging | None]:
-    l = GroupMerging(found["l_first"], found["l_second"]) if found["l_first"] else None  # noqa: E741
-    return GroupMerging(found["k_first"], found["k_second"]), l
-
-
-def _other_k(block: GroupedBlock, near: Implementation) -> tuple[Implementation, ...]:
-    _, l = _mergings_of(near.id)  # noqa: E741
-    return tuple(merged(block, k, l) for k in group_mergings(block.k.layout))
-
-
-def _other_l(block: GroupedBlock, near: Implementation) -> tuple[Implementation, ...]:
-    k, _ = _mergings_of(near.id)
-    assert block.l is not None
-    return tuple(merged(block, k, l) for l in group_mergings(block.l.layout))  # noqa: E741
-
-
-def _cost(block: GroupedBlock, k: GroupMerging | None, l: GroupMerging | None) -> Cost:  # noqa: E741
+def _cost(block: GroupedBlock, groups: dict[str, int]) -> Cost:
     """MACs with the zeros of merged groups; numbers moved by both layers, the interleave and the sum."""
-    macs = sum(
-        layer.layout.weights if merging is None else merging.macs(layer.layout)
-        for layer, merging in zip(block.grouped_layers, (k, l), strict=False)
+    zeros = sum(
+        GroupMerging(count).macs(layer.layout) - layer.layout.weights
+        for layer, count in _named(block, groups)
+        if count != _STOCK
     )
     inputs, outputs = block.in_channels, block.out_channels
-    interleaved = block.interleave is not None and not (l is not None and l.is_dense)
-    moved = inputs + outputs * (1 + 2 * interleaved + (5 if block.l is not None else 0))
-    return Cost(macs, moved)
-
-
-def _estimated(layer: GroupedPointwise) -> GroupMerging:
-    """What is likely the quickest in channels_last on a CPU, by the channel numbers."""
-    layout = layer.layout
-    in_one = [merging for merging in group_mergings(layout) if not merging.second]
-    wide = [merging for merging in in_one if layout.groups // merging.first * layout.filters_per_group >= _FILTERS]
-    return wide[0] if wide and not layout.replicated else GroupMerging(1)
+    moved = inputs + outputs * (1 + 2 * (block.interleave is not None) + (5 if block.l is not None else 0))
+    return Cost(block.plan.weights + zeros, moved)
