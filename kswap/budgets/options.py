@@ -57,7 +57,7 @@ def options_of(site: Site) -> tuple[BlockPlan, ...]:
 def _by_settings(site: Site) -> Iterator[BlockPlan]:
     """The kinds that have no rank."""
     for kind in (kind.name for kind in BLOCK_KINDS.values() if "rank" not in kind.layout_keys):
-        for scheme in reversed(SCHEMES):
+        for scheme in [name for name in reversed(SCHEMES) if not SCHEMES[name].for_comparison]:
             for ch in CHANNELS_PER_GROUP:
                 yield plan_block(site.in_channels, site.out_channels, BlockSettings(kind=kind, ch=ch, scheme=scheme))
 

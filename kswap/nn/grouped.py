@@ -100,7 +100,7 @@ class GroupedPointwise(nn.Module):
         return self.merging_channels_last if x.is_contiguous(memory_format=torch.channels_last) else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting():
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             merging = self._merging(x)
             if merging is not None:
                 return merged_conv(x, self.layout, merging, self.first, self.second)
@@ -140,7 +140,7 @@ class Interleave(IndexBuffers):
         return interleave(x, self.channels, self.step) if quick else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting():
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             reordered = self._reordered(x)
             if reordered is not None:
                 return reordered

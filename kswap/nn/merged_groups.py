@@ -39,7 +39,7 @@ def operators_are_free(x: Tensor, *layers: nn.Module | None) -> bool:
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or forward_ad._current_level >= 0
-        or nn.modules.module._has_any_global_hook()
+        or nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
         or any(layer is not None and _is_altered(layer) for layer in layers)
     )
 
@@ -61,12 +61,14 @@ def on_plain_cpu(x: Tensor) -> bool:
 
 
 def merged_conv(
-    x: Tensor, layout: GroupedLayout, merging: GroupMerging, first: nn.Conv2d, second: nn.Conv2d | None
+    x: Tensor, layout: GroupedLayout, merging: GroupMerging, first: nn.Module, second: nn.Module | None
 ) -> Tensor:
     """The grouped layer ``layout`` of ``x``, ``(N, in_channels, H, W)``, computed in merged groups.
 
     ``first`` and ``second`` are the convolutions of its two paths. The output has the memory format of ``x``.
     """
+    assert isinstance(first, nn.Conv2d)
+    assert second is None or isinstance(second, nn.Conv2d)
     weight = _joined_weight(layout, merging, first, second)
     if layout.replicated and not merging.is_dense:
         x = torch.cat([x, x.narrow(_CHANNELS, 0, layout.replicated)], _CHANNELS)

@@ -332,7 +332,7 @@ def test_without_rules_the_scheme_of_the_caller_counts() -> None:
     assert load_rules() == load_rules("keffnet-v2")
     for scheme in SCHEMES:
         rules = load_rules(None, scheme=scheme)
-        assert rules.name == f"keffnet-{scheme}"
+        assert rules.name == SCHEMES[scheme].preset
         assert decide(rules, SITE, BlockSettings(ch=8, scheme=scheme)).block.scheme == scheme
 
 

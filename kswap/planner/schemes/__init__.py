@@ -1,4 +1,4 @@
-"""The published schemes, one file each: from channel numbers to the layout of a grouped block."""
+"""The schemes, one file each: from channel numbers to the layout of a grouped block."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 from kswap.errors import PlanError, nearest
 from kswap.planner.block_plan import check_whole
 from kswap.planner.layer_plan import LayerPlan
-from kswap.planner.schemes import v1, v2
+from kswap.planner.schemes import shuffle, v1, v2
 from kswap.planner.schemes.scheme import Scheme
 
-SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (v1.SCHEME, v2.SCHEME)}
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (v1.SCHEME, v2.SCHEME, shuffle.SCHEME)}
 
 # More than any layer has; keeps a plan from a stranger from costing minutes.
 MOST_CHANNELS = 2**24
@@ -45,7 +45,7 @@ def plan_layer(
         in_channels: input channels, from 1 to 2**24.
         out_channels: filters, from 1 to 2**24.
         ch: channels per group (Ch in the papers).
-        scheme: ``"v2"`` (Entropy 2022) or ``"v1"`` (2021, MENDEL 2022).
+        scheme: ``"v2"`` (Entropy 2022), ``"v1"`` (2021, MENDEL 2022) or ``"shuffle"`` (ShuffleNet, to compare with).
         second_layer: ``False`` for K alone (the "no L" of Table 5 of the 2022 paper).
         sum: ``False`` for the output of L alone instead of K + L.
 

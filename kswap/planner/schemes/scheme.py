@@ -13,13 +13,15 @@ Arithmetic = Callable[[int, int, int, bool], LayerPlan]
 
 @dataclass(frozen=True)
 class Scheme:
-    """One published way to choose groups.
+    """One way to choose groups.
 
     ``arithmetic`` takes integers and returns a :class:`LayerPlan`; ``preset`` names the rule file that applies when
-    a caller names the scheme and no rules; ``citation`` is one line.
+    a caller names the scheme and no rules; ``citation`` is one line. A scheme ``for_comparison`` is used where it is
+    asked for by name, and no search over all schemes takes it in.
     """
 
     name: str
     arithmetic: Arithmetic
     preset: str
     citation: str
+    for_comparison: bool = False
