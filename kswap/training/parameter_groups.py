@@ -46,7 +46,7 @@ def parameter_groups(
     named = getattr(model, "no_weight_decay", None)
     without_decay = named() if callable(named) else ()
     if weight_decay:
-        decayed = param_groups_weight_decay(model, weight_decay, without_decay)
+        decayed = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=without_decay)
     else:
         decayed = [{"params": [p for p in model.parameters() if p.requires_grad], "weight_decay": 0.0}]
     found = []
