@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,12 @@ def _training(given: Mapping[str, str | nn.Module], recipe: Any, data: Data | No
         raise StudyError(f"training needs pictures: pass them with {how}")
     if any(isinstance(model, nn.Module) for model in given.values()):
         raise StudyError("networks are built again where they are trained: pass names of models instead of modules")
+    saved = next((name for name in given if os.path.isdir(name)), None)
+    if saved is not None:
+        raise StudyError(
+            f"every network is trained from fresh weights, and {excerpt(saved)} has its own: name the model it was made "
+            "from"
+        )
     return training_settings(recipe, data, *more)
 
 

@@ -83,7 +83,7 @@ def remarks(scan: Scan) -> tuple[str, ...]:
 
 def front_in_words(scan: Scan) -> str:
     """What the marks in the column mean."""
-    costs = " and ".join(f"{x.words} ({x.mark})" for x, _ in scan.pairs)
+    costs = ", ".join(f"{x.words} ({x.mark})" for x, _ in scan.pairs)
     where = "" if len(scan.models) == 1 else ", all models together" if scan.joint else ", each model by itself"
     return (
         f"front: Pareto front of {costs} against {scan.pairs[0][1].words}{where}; no other network there is as good in "

@@ -132,9 +132,11 @@ def test_a_mistake_is_refused_before_anything_is_written(
     assert not (tmp_path / "scan").exists()
 
 
-def test_modules_and_pictures_without_a_test_are_refused(pictures: Path) -> None:
+def test_modules_directories_and_pictures_without_a_test_are_refused(pictures: Path) -> None:
     with pytest.raises(StudyError, match="pass names of models instead of modules"):
         kswap.scan(nn.Conv2d(64, 64, 1), train=RECIPE, data=pictures, progress=False)
+    with pytest.raises(StudyError, match=r"from fresh weights, and .* has its own: name the model it was made from"):
+        kswap.scan(str(pictures), train=RECIPE, data=pictures, progress=False)
     with pytest.raises(StudyError, match="no other pictures to measure accuracy on"):
         scanned(pictures, data=pictures / "train", train={**RECIPE, "held_out": 0.0})
 
