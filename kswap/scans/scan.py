@@ -161,8 +161,8 @@ def _training(given: Mapping[str, str | nn.Module], recipe: Any, data: Data | No
     saved = next((name for name in given if os.path.isdir(name)), None)
     if saved is not None:
         raise StudyError(
-            f"every network is trained from fresh weights, and {excerpt(saved)} has its own: name the model it was made "
-            "from"
+            f"every network is trained from fresh weights, and {excerpt(saved)} has its own: name the model it was "
+            "made from"
         )
     return training_settings(recipe, data, *more)
 
