@@ -223,9 +223,11 @@ def test_another_number_of_classes_is_said(trained: nn.Module, tmp_path: Path) -
     assert convert(file, num_classes=0).model(torch.zeros(2, 3, 32, 32)).shape == (2, 256)
 
 
-def test_a_saved_conversion_needs_no_file(trained: nn.Module, tmp_path: Path) -> None:
+def test_a_saved_conversion_needs_no_file(trained: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its report has the call that made it, with ``~`` for the user's home."""
     secret = tmp_path / "somebodys home" / "mine.pth"
     secret.parent.mkdir()
+    monkeypatch.setenv("HOME", str(secret.parent))
     torch.save(trained.state_dict(), secret)
     conversion = convert(secret)
     assert conversion.source.weights_file == "mine.pth"
