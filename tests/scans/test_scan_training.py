@@ -120,6 +120,8 @@ def test_where_no_network_can_be_trained_the_reason_is_raised(
         ({"train": None}, "the pictures are for training: add a recipe with train="),
         ({"train": "quikc"}, "did you mean quick"),
         ({"data": "no/such/place"}, "there is no folder or zip"),
+        ({"device": "gpu"}, "device"),
+        ({"workers": 0}, "workers must be at least 1, not 0"),
         ({"data": 3}, "pass paths of folders and zips"),
         ({"ray": "nowhere"}, "no address of a Ray cluster|need ray"),
     ],

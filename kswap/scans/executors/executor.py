@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kswap.errors import KswapError
+from kswap.errors import KswapError, StudyError
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,7 @@ class Settings:
     workers: int | None = None
     address: str = "local"
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise StudyError(f"workers must be at least 1, not {self.workers}")

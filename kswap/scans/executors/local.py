@@ -12,6 +12,7 @@ from typing import Any
 from kswap.benchmarks.worker import ProcessCall
 from kswap.errors import KswapError, StudyError
 from kswap.scans.executors.executor import Outcome, Settings
+from kswap.sources.device import choose_device
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class LocalExecutor:
         return self.settings.workers or 1
 
     def check(self) -> None:
-        """There is nothing that could be missing."""
+        """Raises :class:`kswap.errors.ModelError` where there is no such device here."""
+        choose_device(self.settings.device)
 
     def run(self, function: Callable[[Any], Any], requests: Sequence[Any]) -> Generator[Outcome, None, None]:
         """See :meth:`kswap.scans.executors.executor.Executor.run`."""
