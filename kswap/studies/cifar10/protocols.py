@@ -9,7 +9,7 @@ from typing import Any
 from kswap.errors import StudyError, nearest
 from kswap.studies.cifar10.settings import Settings, Stage
 
-_PEERS = ("low-rank", "k-alone", "no-sum", "narrower", "pruned")
+_PEERS = ("low-rank", "k-alone", "no-sum", "shuffle", "narrower", "pruned")
 
 _PAPERS = Settings(
     protocol="papers",

@@ -62,14 +62,8 @@ def cifar10_study(
     files.claim(settings)
     end = None if minutes is None else time.monotonic() + 60 * minutes
     with progress_bar("reading pictures", total=None) as bar:
-        runner = Runner(settings, files, bar)
-        left = 0
-        for case in cases_of(settings, [method.name for method in chosen]):
-            if files.result_of(case).exists():
-                continue
-            if (end is not None and time.monotonic() > end) or not runner.run(case):
-                left += 1
-        if not left:
+        cases = tuple(cases_of(settings, [method.name for method in chosen]))
+        if _run_all(Runner(settings, files, bar), files, cases, end):
             _measure(settings, files, bar)
     found = study_in(files, command)
     write_pictures(found, files.root)
@@ -86,6 +80,19 @@ def cases_of(settings: Settings, methods: Sequence[str]) -> Iterator[Case]:
         if method in methods
     )
     yield from dict.fromkeys(every)
+
+
+def _run_all(runner: Runner, files: StudyFiles, cases: Sequence[Case], end: float | None) -> bool:
+    """Run what has no file, and come back to what waited for another process; whether all of it is done."""
+    while left := [case for case in cases if not files.result_of(case).exists()]:
+        ran = False
+        for case in left:
+            if end is not None and time.monotonic() > end:
+                return False
+            ran |= not files.result_of(case).exists() and runner.run(case)
+        if not ran:
+            return False
+    return True
 
 
 def _measure(settings: Settings, files: StudyFiles, bar: ProgressBar) -> None:

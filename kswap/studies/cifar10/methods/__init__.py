@@ -14,6 +14,7 @@ METHODS: dict[str, Method] = {
         blocks.LOW_RANK,
         blocks.K_ALONE,
         blocks.NO_SUM,
+        blocks.SHUFFLE,
         narrower.METHOD,
         pruned.METHOD,
     )

@@ -1,4 +1,4 @@
-"""Peers that come as other blocks of kswap: low rank, K alone, and K and L without the sum."""
+"""Peers that come as other blocks of kswap: low rank, K alone, and two grouped layers without the sum."""
 
 from __future__ import annotations
 
@@ -23,3 +23,4 @@ K_ALONE = Method("k-alone", "K alone", partial(_build, rules="no-second-layer", 
 NO_SUM = Method(
     "no-sum", "K, interleave, L without the sum (Monarch-like)", partial(_build, rules="no-sum", title="no sum")
 )
+SHUFFLE = Method("shuffle", "ShuffleNet's shuffle, no sum", partial(_build, rules="shufflenet", title="shuffle"))
