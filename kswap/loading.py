@@ -67,10 +67,13 @@ def load(
     manifest = read_manifest(root)
     report = read_report(root)
     with preserved_random_state():  # fresh weights are drawn, and then overwritten
+        step("building the original")
         base = _base(root, manifest, model, trust_source)
+        step("putting the blocks in")
         converted = _replay(base, manifest.plan, root)
     if manifest.dtype is not None:
         converted.to(getattr(torch, manifest.dtype))
+    step("reading the weights")
     load_weights_(converted, root, manifest.weights_sha256)
     frozen = set(manifest.frozen)
     for name, parameter in converted.named_parameters():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
+from torch import nn
 
+import kswap
 from kswap import progress
 from kswap.cli.main import main
-from kswap.cli.options import CONVERT_STEPS, PLAN_STEPS
+from kswap.cli.options import CONVERT_STEPS, LOAD_STEPS, PLAN_STEPS
 from kswap.progress import progress_bar, step, steps
 
 
@@ -48,6 +52,17 @@ def test_a_conversion_says_each_of_its_steps(dry: bool, count: int, monkeypatch:
     assert done.exit_code == 0
     assert said[:2] == ["loading torch", "building the original"]
     assert len(said) == count
+
+
+def test_loading_says_each_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 64, 1), nn.ReLU(), nn.Conv2d(64, 8, 3))
+    place = kswap.convert(model, ch=4, input_size=(8, 8), seed=0).save(tmp_path / "small")
+    said: list[str] = []
+    monkeypatch.setattr(progress.StepBar, "step", lambda self, name: said.append(name))
+    with steps("loading", LOAD_STEPS):
+        step("loading torch")
+        kswap.load(place, model=model)
+    assert len(said) == LOAD_STEPS
 
 
 def test_steps_move_the_bar_and_never_past_its_end(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import status
+from kswap.cli.options import LOAD_STEPS, working
 from kswap.cli.pictures import adjusted, data_options, device_option, preprocessing_options, trust_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -112,7 +112,7 @@ def distill(
 
     keep_freed_memory()
     target = out if out is not None else directory.with_name(f"{directory.name}-distilled")
-    with status(f"loading {directory}"):
+    with working(f"loading {directory}", LOAD_STEPS):
         import kswap
         from kswap.analysis.loaded_model import load_model
         from kswap.analysis.preparation import trained_with

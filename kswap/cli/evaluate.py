@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import status
+from kswap.cli.options import LOAD_STEPS, working
 from kswap.cli.pictures import (
     adjusted,
     data_options,
@@ -74,7 +74,7 @@ def evaluate(
     from kswap.malloc import keep_freed_memory
 
     keep_freed_memory()
-    with status(f"loading {model}"):
+    with working(f"loading {model}", LOAD_STEPS):
         from kswap.analysis.evaluation import evaluate_loaded, untrained_warning
         from kswap.analysis.loaded_model import load_model
         from kswap.analysis.untrained import untrained_reason

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import parse_size, status
+from kswap.cli.options import LOAD_STEPS, parse_size, status, working
 from kswap.cli.pictures import trust_option
+from kswap.progress import progress_bar
 from kswap.runtimes.formats import FORMATS, check_format
 from kswap.runtimes.formats.destination import check_destination
 
@@ -57,7 +58,7 @@ def export(
     size = parse_size(input_size)
     chosen = check_format(to)
     path = check_destination(to, out or f"{Path(directory).resolve().name}{chosen.suffix}", force)
-    with status(f"loading {directory}"):
+    with working(f"loading {directory}", LOAD_STEPS):
         import torch
 
         from kswap.loading import load
@@ -75,8 +76,12 @@ def export(
         from kswap.inference.store import recorded_implementations
 
         found = recorded_implementations(directory, chosen.target, inputs[0].shape) if autotune else None
-        with status("choosing the implementation of each block"):
-            model = optimize_for_inference(model, inputs, chosen.target, autotune, threads, found)
+        with progress_bar(f"optimising for {chosen.target}", total=None) as bar:
+
+            def watched(block: str, total: int) -> None:
+                bar.advance(note=block, total=total)
+
+            model = optimize_for_inference(model, inputs, chosen.target, autotune, threads, found, watch=watched)
     with status(f"writing {path.name}"):
         compact = sum(parameter.numel() for parameter in conversion.model.parameters())
         exported = export_model(model, inputs, to, path, force, compact)

@@ -206,8 +206,8 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-# Steps of a conversion and of a plan, as kswap.progress.step names them, with the import of torch.
-CONVERT_STEPS, PLAN_STEPS = 8, 5
+# Steps of a conversion, of a plan and of loading, as kswap.progress.step names them, with the import of torch.
+CONVERT_STEPS, PLAN_STEPS, LOAD_STEPS = 8, 5, 4
 
 
 @contextmanager
