@@ -62,7 +62,7 @@ def write_picture(
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="x", which="both", labelsize=7)
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, loc="best")
     plots.save_figure(figure, path, dpi=_DPI)
     return path
 

@@ -20,7 +20,7 @@ def write_pictures(study: Cifar10Study, out: Path) -> tuple[Path, ...]:
 
 def _write(study: Cifar10Study, path: Path, label: str, cost: Callable[[Row], float]) -> Path:
     lines: dict[str, list[Row]] = {}
-    for row in study.rows:
+    for row in sorted(study.rows, key=cost):
         if row.method != BASELINE:
             lines.setdefault(row.line or row.title, []).append(row)
     series = [

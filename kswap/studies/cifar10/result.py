@@ -67,7 +67,7 @@ class Cifar10Study:
         first = self.rows[0]
         lines = [
             f"protocol {s.protocol}: {s.network} at {s.side} pixels with {s.skip_strides} strides skipped, recipe "
-            f"{s.recipe}{_changes(s)}, {first.images:,} images seen by every network",
+            f"{s.recipe}{_changes(s)}, {first.images:,} images seen in each training",
             "accuracy on the test pictures; mean of the seeds, least and greatest in brackets; with H-flip the "
             "probabilities of the mirrored picture are added",
         ]
@@ -89,5 +89,6 @@ class Cifar10Study:
 
 
 def _changes(settings: Settings) -> str:
-    changes = ", ".join(f"{key} {value}" for key, value in settings.recipe_changes.items())
+    """What of the recipe is another value here; how often it measures on the way changes no result."""
+    changes = ", ".join(f"{key} {value}" for key, value in settings.recipe_changes.items() if key != "evaluations")
     return f" ({changes})" if changes else ""

@@ -20,7 +20,5 @@ def _build(settings: Settings, seed: int, rules: str, title: str) -> Network:
 
 LOW_RANK = Method("low-rank", "low rank", partial(_build, rules="low-rank", title="low rank"))
 K_ALONE = Method("k-alone", "K alone", partial(_build, rules="no-second-layer", title="K alone"))
-NO_SUM = Method(
-    "no-sum", "K, interleave, L without the sum (Monarch-like)", partial(_build, rules="no-sum", title="no sum")
-)
+NO_SUM = Method("no-sum", "no sum (Monarch-like)", partial(_build, rules="no-sum", title="no sum"))
 SHUFFLE = Method("shuffle", "ShuffleNet's shuffle, no sum", partial(_build, rules="shufflenet", title="shuffle"))

@@ -43,4 +43,4 @@ def _build(settings: Settings, seed: int) -> Network:
     return Network(made, f"Taylor at initialisation, {count / most - 1:+.1%} parameters")
 
 
-METHOD = Method("pruned", "Torch-Pruning at initialisation", _build, packages=PACKAGES)
+METHOD = Method("pruned", "Torch-Pruning, untrained", _build, packages=PACKAGES)
