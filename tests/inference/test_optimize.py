@@ -212,7 +212,7 @@ def test_the_dtype_stays(dtype: torch.dtype) -> None:
     converted = kswap.convert(model, ch=16, example_input=x).model
     quick = optimize_for_inference(converted, x, autotune=False)
     assert {p.dtype for p in quick.parameters()} == {dtype}
-    assert optimization_of(quick).error <= 4 * torch.finfo(dtype).eps
+    assert optimization_of(quick).error <= 16 * torch.finfo(dtype).eps
 
 
 def test_wrong_use_is_told_in_a_sentence() -> None:
