@@ -23,7 +23,7 @@ from kswap.report.markdown import prose
 from kswap.report.projection import Accuracy, ProjectionRecord, SiteError
 from kswap.report.renderers import formats_of, render, text_of
 from kswap.report.report import Report, report_of
-from kswap.saved.directory import read_report
+from kswap.saved.reading import read_report
 
 FIXTURE = Path(__file__).parents[1] / "data" / "saved_by_0_1_0" / "test_efficientnet"
 NUMBER = re.compile(r"[+-]?\d[\d,.]*[KMGT%]?")
