@@ -249,7 +249,7 @@ def test_numbers_below_one_and_other_types_are_errors(value: Any) -> None:
 
 @pytest.mark.parametrize("scheme", ["v3", "V2", "", None, 2])
 def test_an_unknown_scheme_is_an_error(scheme: Any) -> None:
-    with pytest.raises(PlanError, match=r"unknown scheme .*: known are v1, v2"):
+    with pytest.raises(PlanError, match=r"unknown scheme .*: known are v1, v2, shuffle"):
         plan_layer(64, 64, 16, scheme)
 
 

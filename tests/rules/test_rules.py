@@ -458,8 +458,8 @@ def named_rule(body: str) -> str:
         ("ch = '16'", "whole number of at least 1, not '16'"),
         ("ch = 16.0", "whole number of at least 1, not 16.0"),
         ("ch = true", "whole number of at least 1, not True"),
-        ("scheme = 'v3'", "scheme must be one of v1, v2, not 'v3'"),
-        ("scheme = ['v1']", r"scheme must be one of v1, v2, not \['v1'\]"),
+        ("scheme = 'v3'", "scheme must be one of v1, v2, shuffle, not 'v3'"),
+        ("scheme = ['v1']", r"scheme must be one of v1, v2, shuffle, not \['v1'\]"),
         ("second_layer = 'no'", "second_layer must be true or false, not 'no'"),
         ("placement = 'linaer'", "placement must be one of absorbed, linear, not 'linaer'; did you mean linear"),
         ("activation = 'swish'", "activation must be one of .*not 'swish'; did you mean hard_swish"),
@@ -572,7 +572,7 @@ def test_what_cannot_be_rules(spec: object) -> None:
 
 
 def test_an_unknown_scheme_of_the_caller() -> None:
-    with pytest.raises(RuleError, match="scheme must be one of v1, v2, not 'v3'"):
+    with pytest.raises(RuleError, match="scheme must be one of v1, v2, shuffle, not 'v3'"):
         load_rules(None, scheme="v3")
 
 
