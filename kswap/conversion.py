@@ -16,6 +16,7 @@ from kswap.graph.edits import apply_edits_
 from kswap.graph.initialisers import Initialiser, initialiser_of
 from kswap.graph.optimizer import check_optimizer, follow_
 from kswap.graph.random_state import drawn_seed, preserved_random_state
+from kswap.graph.state_bytes import state_bytes
 from kswap.loading import original_model
 from kswap.narrowing import NarrowSpec, narrowed_, narrowings_of
 from kswap.planner.budget import Budget
@@ -33,7 +34,7 @@ from kswap.sources.device import choose_device
 from kswap.sources.inputs import call_for
 from kswap.sources.recognise import structure_hash
 from kswap.sources.trained import are_of_converted, check_fresh, load_checkpoint_
-from kswap.surgery import check_counts, operate_
+from kswap.surgery import check_counts, operate_, sizes_of
 from kswap.traced import TracedModel
 
 
@@ -185,7 +186,7 @@ def convert(
         if initialiser.fits and named and not pretrained and weights is None:
             check_trained(source)
         converted = original if named else full_clone(original)
-        base_hash = structure_hash(converted)
+        base_hash, bytes_before = structure_hash(converted), state_bytes(converted)
         own_call = call_for(converted, source, example_input)
         edits = plan.edits if plan else edits_of(converted, source.title, settings, skip_strides, own_call)
         apply_edits_(converted, edits)
@@ -221,7 +222,8 @@ def convert(
     origin = rules_origin(settings.rules, made.rules) if replayed is None else RulesOrigin(made.rules)
     provenance = provenance_of(source, origin, base_hash, seed, weights_text(model, source, pretrained), (step,))
     notes = (*run.notes, *source.notes)
-    report = report_of(made, type(converted) is type(original), notes, record, provenance)
+    sizes = sizes_of(converted, made, replacements, bytes_before)
+    report = report_of(made, type(converted) is type(original), notes, record, provenance, sizes)
     return Conversion(converted, made, report, source, base_hash, call=call.to("meta"))
 
 

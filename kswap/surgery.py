@@ -15,11 +15,13 @@ from kswap.graph.device import device_of
 from kswap.graph.initialisers import Initialiser
 from kswap.graph.observe import Observation, is_shape, output_shapes
 from kswap.graph.splice import Replacement, splice_, undo_
+from kswap.graph.state_bytes import state_bytes
 from kswap.graph.verify import check_run
 from kswap.planner.counting import count_plan
 from kswap.planner.plan import Plan
 from kswap.planning import without
 from kswap.progress import step
+from kswap.report.report import Change, Sizes
 
 _LINEAR = "placed linearly: the outputs of the model depend on which norms and activations it holds"
 
@@ -77,6 +79,16 @@ def _run(
 def _without_counts(shapes: Any) -> Any:
     """Output shapes without their first dimension, in the structure of the output."""
     return tree_map(lambda shape: shape[1:] if is_shape(shape) else shape, shapes, is_leaf=is_shape)
+
+
+def sizes_of(model: nn.Module, planned: Plan, replacements: Sequence[Replacement], bytes_before: int) -> Sizes:
+    """Bytes on disk of a converted model and of its sites, where the original had ``bytes_before``."""
+    blocks = {
+        done.name: Change(state_bytes(*done.gone_by_name.values()), state_bytes(done.block)) for done in replacements
+    }
+    layers = {site.name: state_bytes(model.get_submodule(site.name)) for site in planned.kept}
+    kept = {name: Change(size, size) for name, size in layers.items()}
+    return Sizes(Change(bytes_before, state_bytes(model)), blocks | kept)
 
 
 def check_counts(model: nn.Module, planned: Plan) -> None:

@@ -34,6 +34,22 @@ def b0() -> kswap.Conversion:
     return converted(num_classes=10, drop_path_rate=0.2, drop_rate=0.2)
 
 
+def test_bytes_are_those_of_what_is_saved(b0: kswap.Conversion) -> None:
+    def saved(module: nn.Module) -> int:
+        return sum(tensor.nbytes for tensor in module.state_dict().values())
+
+    original = timm.create_model("efficientnet_b0", num_classes=10)
+    assert b0.report.bytes is not None
+    assert (b0.report.bytes.before, b0.report.bytes.after) == (saved(original), saved(b0.model))
+    rows = {row.name: row for row in b0.report.sites}
+    head = rows["conv_head"]
+    assert head.bytes_before == saved(original.conv_head) + saved(original.bn2)
+    assert head.bytes_after == saved(b0.model.conv_head)
+    stays = rows["blocks.0.0.conv_pw"]
+    assert stays.bytes_before == stays.bytes_after == saved(original.blocks[0][0].conv_pw)
+    assert kswap.Report.from_json(b0.report.to_json()) == b0.report
+
+
 def test_drop_in_keeps_class_and_methods(b0: kswap.Conversion) -> None:
     model = copy.deepcopy(b0.model).eval()
     original = timm.create_model("efficientnet_b0", num_classes=10)

@@ -17,6 +17,7 @@ from kswap.budgets.scoring import OutputChange, change_with, check_scoring, even
 from kswap.errors import PlanError
 from kswap.graph.call import Call
 from kswap.graph.modes import evaluating
+from kswap.graph.state_bytes import state_bytes
 from kswap.planner.block_plan import BlockPlan
 from kswap.planner.budget import Budget, Cost
 from kswap.planner.choices import Choice, Unit, undominated
@@ -185,7 +186,7 @@ def library_of(
     shapes: dict[str, tuple[int, ...]] = {}
     names = {site.name for site in sites}
     used = {n.hidden.projection: n for n in narrower if {n.hidden.expansion, *n.names} <= names}
-    original = Cost(plan.before.params, plan.before.macs, _bytes_of(model))
+    original = Cost(plan.before.params, plan.before.macs, state_bytes(model))
     counted = [limit for limit in budget.limits if limit.quantity != "latency"] if budget is not None else []
     if counted:
         widths = {name: _element_bytes(model.get_submodule(name)) for name in names}
@@ -211,12 +212,6 @@ def library_of(
                 bar.advance(note=name)
     samples = sum(len(call.tensors[0]) for call in batches)
     return Library(base, tuple(units.values()), original, samples, scoring, shapes, tuple(used.values()))
-
-
-def _bytes_of(model: nn.Module) -> int:
-    """Those of all parameters and buffers that are saved, shared ones once."""
-    tensors = {id(t): t for t in (*model.parameters(), *model.state_dict().values())}
-    return sum({t.untyped_storage().data_ptr() or id(t): t.nbytes for t in tensors.values()}.values())
 
 
 def _join_(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -51,7 +52,8 @@ class SiteFacts:
 
     ``norm`` and ``activation`` are class names of what the block takes in, or would take in; ``type`` is the class
     name of the layer. ``fit_error`` is how far the fitted block is from the original there
-    (:class:`kswap.report.projection.SiteError`), ``None`` where nothing was fitted.
+    (:class:`kswap.report.projection.SiteError`), ``None`` where nothing was fitted. Bytes are those of all tensors that
+    a saved model holds there, statistics of norms included; ``None`` where nothing was built.
     """
 
     name: str
@@ -73,6 +75,8 @@ class SiteFacts:
     type: str = "Conv2d"
     kind: str = "grouped"
     fit_error: float | None = None
+    bytes_before: Count | None = None
+    bytes_after: Count | None = None
 
 
 FACT_KEYS = tuple(f.name for f in fields(SiteFacts))
@@ -143,6 +147,15 @@ class ReportHead:
     kind: str = "grouped"
     projection: ProjectionRecord | None = None
     provenance: Provenance | None = None
+    bytes: Change | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes on disk, before and after: of the whole model, and of its sites by name."""
+
+    whole: Change
+    sites: Mapping[str, Change]
 
 
 @dataclass(frozen=True)
@@ -206,6 +219,7 @@ class Report(Shown, ReportHead):
             "rules": self.rules,
             "input_size": list(self.input_size),
             **{key: change.to_json() for key, change in self.totals.items()},
+            "bytes": self.bytes.to_json() if self.bytes else None,
             "replaced": len(self.replaced),
             "kept": len(self.kept),
             "sites": [site.to_json() for site in self.sites],
@@ -236,7 +250,7 @@ def _projection_json(record: ProjectionRecord | None) -> dict[str, Any] | None:
     return {key: value for key, value in data.items() if key != "sites"} if data else None
 
 
-def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
+def _row(plan: SitePlan, counts: SiteCounts, size: Change | None) -> SiteRow:
     site, layer = plan.site, plan.layer
     activation = site.activation.type if site.activation else None
     if plan.replaced and plan.activation and plan.absorbs_activation:
@@ -260,6 +274,8 @@ def _row(plan: SitePlan, counts: SiteCounts) -> SiteRow:
         activation=activation,
         type=site.type,
         kind=layer.kind,
+        bytes_before=size.before if size else None,
+        bytes_after=size.after if size else None,
         block=layer if plan.replaced else None,
     )
 
@@ -270,14 +286,16 @@ def report_of(
     notes: tuple[str, ...] = (),
     projection: ProjectionRecord | None = None,
     provenance: Provenance | None = None,
+    sizes: Sizes | None = None,
 ) -> Report:
     """The report of a plan.
 
     ``notes`` are added after the plan's own; ``projection`` says how weights were derived, ``provenance`` where all of
-    it comes from.
+    it comes from, ``sizes`` how many bytes a model that was built takes on disk.
     """
     after = count_plan(plan)
-    rows = tuple(_row(site, count_site(site)) for site in plan.sites)
+    bytes_of = sizes.sites if sizes else {}
+    rows = tuple(_row(site, count_site(site), bytes_of.get(site.name)) for site in plan.sites)
     growing = [row.name for row in rows if row.grows]
     if growing:
         notes = (*notes, f"{len(growing)} replaced sites have more parameters than before: {', '.join(growing[:5])}")
@@ -298,4 +316,5 @@ def report_of(
         kind=plan.kind,
         projection=projection,
         provenance=provenance,
+        bytes=sizes.whole if sizes else None,
     )

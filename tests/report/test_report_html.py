@@ -19,7 +19,7 @@ from kswap.report.diff import diff_reports
 from kswap.report.html.sites import anchors_of
 from kswap.report.projection import ProjectionRecord, SiteError
 from kswap.report.renderers import text_of
-from kswap.report.report import Report, report_of
+from kswap.report.report import Change, Report, report_of
 
 
 def sites_of(page: Element) -> list[tuple[Element, Element]]:
@@ -248,6 +248,19 @@ def test_the_map_has_a_tile_for_each_site_and_the_places_for_each_measure(sample
     assert "in the table below" in page.text
     table = next(table for table in page.all("table") if table.has("parts"))
     assert [row.children[0].text for row in table.one("tbody").all("tr")][-3:] == ["conv_head", "not at a site", "all"]
+
+
+def test_the_map_measures_bytes_of_a_model_that_was_built(sample_report: Report) -> None:
+    assert 'value="bytes"' not in text_of(sample_report, "html")
+    rows = [
+        replace(row, bytes_before=4 * row.params_before, bytes_after=4 * row.params_after)
+        for row in sample_report.sites
+    ]
+    built = replace(sample_report, sites=tuple(rows), bytes=Change(20_000_000, 4_000_000))
+    page = read(text_of(built, "html"))
+    counts = json.loads("".join(page.one("script", id="treemap-data").texts))["bytes"]["counts"]
+    assert [sum(count[side] for count in counts) for side in (0, 1)] == [20_000_000, 4_000_000]
+    assert "bytes on disk" in page.text
 
 
 def test_a_site_that_grows_stands_out(sample_report: Report) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kswap.report.report import Change, Report
 
-WORDS = {"params": "parameters", "macs": "MACs"}
+WORDS = {"params": "parameters", "macs": "MACs", "bytes": "bytes on disk"}
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Measure:
 
 def measures_of(report: Report) -> tuple[Measure, ...]:
     """The measures that the report has, the one that it is about first."""
-    return tuple(_measure(report, key, word) for key, word in WORDS.items())
+    totals = {"params": report.params, "macs": report.macs, "bytes": report.bytes}
+    return tuple(_measure(report, key, WORDS[key], total) for key, total in totals.items() if total is not None)
 
 
-def _measure(report: Report, key: str, word: str) -> Measure:
-    sites = tuple((getattr(row, f"{key}_before"), getattr(row, f"{key}_after")) for row in report.sites)
-    total = report.totals[key]
+def _measure(report: Report, key: str, word: str, total: Change) -> Measure:
+    sites = tuple((getattr(row, f"{key}_before") or 0, getattr(row, f"{key}_after") or 0) for row in report.sites)
     before, after = (sum(counts[side] for counts in sites) for side in (0, 1))
     return Measure(key, word, sites, (max(total.before - before, 0), max(total.after - after, 0)), total)
