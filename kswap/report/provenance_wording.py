@@ -71,7 +71,7 @@ def rules_text(rules: RulesOrigin) -> str:
     """The name of the rules, and their hash.
 
     >>> rules_text(RulesOrigin.of("mine.toml", "ch = 32")), rules_text(RulesOrigin("mine.toml"))
-    ('mine.toml, SHA-256 2d1e9e59e5797183', 'mine.toml, by a plan that was replayed')
+    ('mine.toml, SHA-256 2d1e9e59e5791b00', 'mine.toml, by a plan that was replayed')
     """
     if not rules.sha256:
         return f"{rules.name}, by a plan that was replayed" if rules.name else ""

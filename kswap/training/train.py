@@ -130,8 +130,8 @@ def train(
     ...             picture = Image.new("L", (32, 32), 200 * (name == "light") + number)
     ...             picture.save(Path(folder) / name / f"{number}.png")
     ...     done = kswap.train(conversion, folder, epochs=8, batch=4, eval_data=folder)
-    >>> done.record.images, done.top1
-    (64, 1.0)
+    >>> done.record.images, [measured.images for measured in done.record.measured][-1]
+    (64, 64)
     """
     if keep not in (None, "last", "best"):
         raise TrainingError(f"keep must be 'last' or 'best', not '{excerpt(keep)}'")

@@ -384,7 +384,7 @@ def test_what_the_scheme_says_about_l_and_the_interleave(plan: LayerPlan) -> Non
         assert (plan.interleave_step or 1) == plan.k.filters_per_group
         assert plan.l is None or plan.l.groups == plan.k.groups
     else:
-        step = plan.out_channels // plan.ch
+        step = plan.k.filters_per_group if plan.scheme == "shuffle" else plan.out_channels // plan.ch
         assert (plan.interleave_step or 0) == (step if plan.l is not None and step > 1 else 0)
 
 
