@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -209,6 +210,15 @@ def test_a_plan_of_another_model_is_refused() -> None:
     wide = kswap.plan("mobilenetv3_small_100", ch=8)
     with pytest.raises(kswap.KswapError, match="has channels"):
         converted(SMALL, plan=wide)
+
+
+def test_a_kept_site_that_the_model_lacks_is_refused() -> None:
+    plan = kswap.plan(SMALL, ch=8)
+    last = plan.kept[-1]
+    misspelt = replace(last, site=replace(last.site, name=f"{last.name}x"))
+    edited = replace(plan, sites=tuple(misspelt if site is last else site for site in plan.sites))
+    with pytest.raises(kswap.KswapError, match=f"it has no module '{last.name}x'"):
+        converted(SMALL, plan=edited)
 
 
 def test_recorded_run_finds_what_fx_finds() -> None:

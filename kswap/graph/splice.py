@@ -115,6 +115,8 @@ def splice_(model: nn.Module, plan: Plan) -> tuple[Replacement, ...]:
     is changed, when the plan does not fit.
     """
     replacements = tuple(_replacement(model, site_plan) for site_plan in plan.replaced)
+    for site_plan in plan.kept:  # a name that was misspelt in an edited plan
+        _find(model, site_plan.name, lambda _: True, "")
     put_(model, *replacements)
     return replacements
 
