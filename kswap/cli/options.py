@@ -66,6 +66,30 @@ weights_option = click.option(
 )
 
 
+# Of one model or of several.
+building_options = (
+    click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier."),
+    click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),
+    click.option("--linear", is_flag=True, help="Linear layers too: the same map on the last dimension."),
+    click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else the model's own."),
+    click.option(
+        "--skip-strides",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Stride 1 in the first N strided stages, for small images.",
+    ),
+)
+
+model_kwarg_option = click.option(
+    "--model-kwarg",
+    "model_kwargs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="For the model's builder, such as drop_path_rate=0.2; may be repeated.",
+)
+
+
 def model_options(command: Command) -> Command:
     """MODEL and all that says how to build and plan it."""
     for option in reversed(
@@ -104,30 +128,14 @@ def model_options(command: Command) -> Command:
                 type=click.Choice(PLACEMENTS),
                 help="Norm and activation inside the block, or after it; else as --init needs it.",
             ),
-            click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier."),
-            click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),
-            click.option("--linear", is_flag=True, help="Linear layers too: the same map on the last dimension."),
-            click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else the model's own."),
-            click.option(
-                "--skip-strides",
-                type=click.IntRange(min=0),
-                default=0,
-                metavar="N",
-                help="Stride 1 in the first N strided stages, for small images.",
-            ),
+            *building_options,
             click.option(
                 "--narrow",
                 type=click.FloatRange(0, 1, min_open=True, max_open=True),
                 metavar="SHARE",
                 help="First leave this share of the channels between expansions and projections, in multiples of 8.",
             ),
-            click.option(
-                "--model-kwarg",
-                "model_kwargs",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="For the model's builder, such as drop_path_rate=0.2; may be repeated.",
-            ),
+            model_kwarg_option,
         )
     ):
         command = option(command)

@@ -11,7 +11,7 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.lists import Belongs, ListCommand, is_number, is_one_of, typed
-from kswap.cli.options import builder_arguments, parse_size
+from kswap.cli.options import builder_arguments, building_options, model_kwarg_option, parse_size
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.schemes import SCHEMES
 from kswap.runtimes.targets import TARGETS
@@ -61,24 +61,8 @@ def _network_options(command: Command) -> Command:
                 metavar="NAME...",
                 help=f"What replaces a convolution: {', '.join(BLOCK_KINDS)}.  [default: grouped]",
             ),
-            click.option("--num-classes", type=click.IntRange(min=0), help="Classes of the classifier."),
-            click.option("--rules", metavar="PRESET|FILE", help="Which sites, and how: see `kswap rules`."),
-            click.option("--linear", is_flag=True, help="Linear layers too: the same map on the last dimension."),
-            click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else each model's own."),
-            click.option(
-                "--skip-strides",
-                type=click.IntRange(min=0),
-                default=0,
-                metavar="N",
-                help="Stride 1 in the first N strided stages, for small images.",
-            ),
-            click.option(
-                "--model-kwarg",
-                "model_kwargs",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="For the builders; may be repeated.",
-            ),
+            *building_options,
+            model_kwarg_option,
         )
     ):
         command = option(command)

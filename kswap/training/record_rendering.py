@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.text import Text
 
 from kswap.report.csv_text import csv_text
-from kswap.report.glyphs import Glyphs
-from kswap.report.markdown import prose, table
-from kswap.report.paragraph import print_text
-from kswap.report.table import Column, print_columns
+from kswap.report.markdown import prose
+from kswap.report.measurements import measurements_markdown, print_measurements
 from kswap.training.record import Training
 from kswap.training.state import Measured
 
@@ -20,23 +17,13 @@ _ROWS = 25
 
 def render_terminal(training: Training, console: Console) -> None:
     """A row per measurement, accuracy at the end, and how long it took."""
-    glyphs = Glyphs.of(console)
-    rows = _rows(training)
-    columns = [
-        Column(head, tuple(Text(row[position]) for row in rows), "right") for position, head in enumerate(_HEADS)
-    ]
-    print_columns(console, glyphs, columns)
-    console.print()
-    for line in _lines(training):
-        print_text(console, Text(glyphs.clean(line)))
+    print_measurements(console, _HEADS, _rows(training), _lines(training))
 
 
 def render_markdown(training: Training) -> str:
     """The same as GitHub-flavoured Markdown, ending with one line break."""
-    lines = [f"### Training of {prose(training.record.model)}", "", *table(_HEADS, _rows(training), ">>>>>")]
-    for line in _lines(training):
-        lines += ["", f"{prose(line)}."]
-    return "\n".join([*lines, ""])
+    title = f"Training of {prose(training.record.model)}"
+    return measurements_markdown(title, _HEADS, _rows(training), _lines(training))
 
 
 def render_csv(training: Training) -> str:

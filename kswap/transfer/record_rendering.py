@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.text import Text
 
-from kswap.report.glyphs import Glyphs
-from kswap.report.markdown import prose, table
-from kswap.report.paragraph import print_text
-from kswap.report.table import Column, print_columns
+from kswap.report.measurements import measurements_markdown, print_measurements
 from kswap.transfer.record import Distillation
 
 _HEADS = ("images seen", "loss", "accuracy")
@@ -16,23 +12,12 @@ _HEADS = ("images seen", "loss", "accuracy")
 
 def render_terminal(distillation: Distillation, console: Console) -> None:
     """A row per measurement, the teacher's accuracy, and how long it took."""
-    glyphs = Glyphs.of(console)
-    rows = _rows(distillation)
-    columns = [
-        Column(head, tuple(Text(row[position]) for row in rows), "right") for position, head in enumerate(_HEADS)
-    ]
-    print_columns(console, glyphs, columns)
-    console.print()
-    for line in _lines(distillation):
-        print_text(console, Text(glyphs.clean(line)))
+    print_measurements(console, _HEADS, _rows(distillation), _lines(distillation))
 
 
 def render_markdown(distillation: Distillation) -> str:
     """The same as GitHub-flavoured Markdown, ending with one line break."""
-    lines = ["### Distillation", "", *table(_HEADS, _rows(distillation), ">>>")]
-    for line in _lines(distillation):
-        lines += ["", f"{prose(line)}."]
-    return "\n".join([*lines, ""])
+    return measurements_markdown("Distillation", _HEADS, _rows(distillation), _lines(distillation))
 
 
 def _rows(distillation: Distillation) -> list[tuple[str, str, str]]:
