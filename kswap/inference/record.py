@@ -11,6 +11,7 @@ from torch import nn
 from kswap.codec import Between
 from kswap.errors import DeployError
 from kswap.nn.implementation import ImplementationId
+from kswap.report.report import Change
 
 # What no model comes near: sizes of a stranger's file are bounded before torch sees them.
 Count = Annotated[int, Between(0, 10**15)]
@@ -68,6 +69,23 @@ class Optimization:
     def implementations(self) -> dict[str, ImplementationId]:
         """The implementation of each block by name, as ``optimize_for_inference(implementations=...)`` takes them."""
         return {layer.name: layer.implementation for layer in self.layers}
+
+    @property
+    def microseconds(self) -> dict[str, Change]:
+        """Of each block that was measured by itself: as one dense layer, and as it runs now."""
+        found = {}
+        for layer in self.layers:
+            first = next(iter(layer.seconds.values()), None)  # the dense layer is tried first
+            chosen = layer.seconds.get(str(layer.implementation))
+            if first is not None and chosen is not None:
+                found[layer.name] = Change(round(1e6 * first), round(1e6 * chosen))
+        return found
+
+    @property
+    def measured_in(self) -> str:
+        """Where times were measured: ``"onnxruntime, 1x3x224x224, 1 thread"``."""
+        threads = "" if self.threads is None else f", {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.target}, {'x'.join(map(str, self.input_shape))}{threads}"
 
     @property
     def dense(self) -> int:

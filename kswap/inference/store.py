@@ -22,8 +22,10 @@ from kswap.inference.record import Optimization, optimization_of
 from kswap.loading import load
 from kswap.nn.implementation import ImplementationId
 from kswap.runtimes.targets import TARGETS, check_target, find_target
+from kswap.saved.directory import write_report
 from kswap.saved.files import OPTIMIZED, inside
 from kswap.saved.manifest import read_manifest
+from kswap.saved.reading import read_report
 from kswap.version import __version__
 
 # Format 1, of kswap 0.1.0, named implementations in English; it is still read.
@@ -57,7 +59,8 @@ def optimize_directory(
     """Optimise a saved conversion for ``target``, and record the implementations in its directory.
 
     The weights on disk stay the compact ones; :func:`load_optimized` builds the same quick model from them. There is
-    one record per target: a later run replaces it. Raises :class:`kswap.errors.DeployError` and
+    one record per target: a later run replaces it. Where times were measured, the reports of the directory get those of
+    the last run. Raises :class:`kswap.errors.DeployError` and
     :class:`kswap.errors.SavedError`.
     """
     check_target(target)
@@ -73,6 +76,9 @@ def optimize_directory(
         "targets": {name: encode(record) for name, record in records.items()},
     }
     write_text(Path(directory) / OPTIMIZED, json.dumps(saved, indent=1), SavedError)
+    times = made.optimization.microseconds
+    if times:
+        write_report(Path(directory), read_report(directory).with_times(made.optimization.measured_in, times))
     return made
 
 

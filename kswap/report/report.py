@@ -53,7 +53,8 @@ class SiteFacts:
     ``norm`` and ``activation`` are class names of what the block takes in, or would take in; ``type`` is the class
     name of the layer. ``fit_error`` is how far the fitted block is from the original there
     (:class:`kswap.report.projection.SiteError`), ``None`` where nothing was fitted. Bytes are those of all tensors that
-    a saved model holds there, statistics of norms included; ``None`` where nothing was built.
+    a saved model holds there, statistics of norms included; ``None`` where nothing was built. Microseconds are those of
+    one pass of the block as one dense layer, and as it was optimised; ``None`` where nothing was measured.
     """
 
     name: str
@@ -77,6 +78,8 @@ class SiteFacts:
     fit_error: float | None = None
     bytes_before: Count | None = None
     bytes_after: Count | None = None
+    microseconds_before: Count | None = None
+    microseconds_after: Count | None = None
 
 
 FACT_KEYS = tuple(f.name for f in fields(SiteFacts))
@@ -148,6 +151,7 @@ class ReportHead:
     projection: ProjectionRecord | None = None
     provenance: Provenance | None = None
     bytes: Change | None = None
+    timed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,16 @@ class Report(Shown, ReportHead):
     def with_projection(self, record: ProjectionRecord | None) -> Report:
         """The report with ``record`` as its projection."""
         return replace(self, projection=record)
+
+    def with_times(self, timed: str, microseconds: Mapping[str, Change]) -> Report:
+        """The report with measured times of sites by name; ``timed`` says where: runtime, input and threads."""
+        rows = tuple(
+            replace(row, microseconds_before=found.before, microseconds_after=found.after)
+            if (found := microseconds.get(row.name)) is not None
+            else replace(row, microseconds_before=None, microseconds_after=None)
+            for row in self.sites
+        )
+        return replace(self, sites=rows, timed=timed)
 
     def with_provenance(self, provenance: Provenance | None) -> Report:
         """The report with ``provenance`` as where it comes from."""
@@ -220,6 +234,7 @@ class Report(Shown, ReportHead):
             "input_size": list(self.input_size),
             **{key: change.to_json() for key, change in self.totals.items()},
             "bytes": self.bytes.to_json() if self.bytes else None,
+            "timed": self.timed,
             "replaced": len(self.replaced),
             "kept": len(self.kept),
             "sites": [site.to_json() for site in self.sites],

@@ -78,8 +78,7 @@ def save(
                 inputs=call,
             )
             write_manifest(fresh, manifest)
-            for name, format_ in saved_files("report").items():
-                write_text(fresh / name, text_of(report, format_), SavedError)
+            write_report(fresh, report)
             check_writable(target, force)  # what appeared meanwhile
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -88,6 +87,12 @@ def save(
             f"{excerpt(target, 200)} cannot be written: {error.strerror}; choose another directory"
         ) from error
     return target
+
+
+def write_report(directory: Path, report: Report) -> None:
+    """Write a report in all formats that a saved directory holds. Raises :class:`SavedError`."""
+    for name, format_ in saved_files("report").items():
+        write_text(directory / name, text_of(report, format_), SavedError)
 
 
 def check_writable(directory: str | Path, force: bool = False) -> Path:

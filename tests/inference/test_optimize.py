@@ -26,6 +26,7 @@ from kswap.inference.store import load_optimized, optimize_directory, read_optim
 from kswap.model_table.table import read_table
 from kswap.nn import GroupedPointwise, PointwiseBlock
 from kswap.nn.implementation import ImplementationId
+from kswap.saved.reading import read_report
 from kswap.sources.builders import build
 from kswap.sources.inputs import input_size_of
 from kswap.sources.source import parse_source
@@ -253,6 +254,20 @@ def test_a_directory_remembers_what_was_chosen(saved: Path) -> None:
     conversion = kswap.load(saved)
     conversion.save(saved, force=True)
     assert not (saved / "optimized.json").exists()
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_reports_of_a_directory_get_the_times_that_were_measured(tmp_path: Path) -> None:
+    made = kswap.convert("test_efficientnet", ch=4, device="cpu", seed=0, input_size=(32, 32))
+    saved = made.save(tmp_path / "small")
+    assert read_report(saved).timed is None
+    record = optimize_directory(saved, "eager", threads=1).optimization
+    report = read_report(saved)
+    assert report.timed == "eager, 1x3x32x32, 1 thread"
+    timed = {row.name: row.microseconds_after for row in report.sites if row.microseconds_after is not None}
+    assert timed == {layer.name: round(1e6 * layer.seconds[str(layer.implementation)]) for layer in record.layers}
+    assert report.with_times("", {}).to_json()["sites"] == made.report.to_json()["sites"]
+    assert "microseconds in eager, 1x3x32x32, 1 thread" in (saved / "report.html").read_text()
 
 
 def test_export_takes_what_was_recorded(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

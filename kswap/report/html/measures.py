@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kswap.report.report import Change, Report
 
@@ -23,7 +23,15 @@ class Measure:
 def measures_of(report: Report) -> tuple[Measure, ...]:
     """The measures that the report has, the one that it is about first."""
     totals = {"params": report.params, "macs": report.macs, "bytes": report.bytes}
-    return tuple(_measure(report, key, WORDS[key], total) for key, total in totals.items() if total is not None)
+    made = tuple(_measure(report, key, WORDS[key], total) for key, total in totals.items() if total is not None)
+    return made if report.timed is None else (*made, _times(report, report.timed))
+
+
+def _times(report: Report, timed: str) -> Measure:
+    """Times of blocks, of which the whole is their sum: nothing else was measured by itself."""
+    none = _measure(report, "microseconds", f"microseconds in {timed}", Change(0, 0))
+    before, after = (sum(counts[side] for counts in none.sites) for side in (0, 1))
+    return replace(none, total=Change(before, after))
 
 
 def _measure(report: Report, key: str, word: str, total: Change) -> Measure:
