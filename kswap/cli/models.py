@@ -33,8 +33,11 @@ def models(pattern: str | None, refresh: bool, sweep: Path | None, sort: str, fo
     if refresh:
         import timm
 
+        from kswap.sources.source import CONVERTED
+
         swept = {name: row.sweep for name, row in known.items() if row.sweep}
-        counted = [measure(name) for name in tracked(matching(timm.list_models(), pattern), "counting")]
+        names = matching(timm.list_models(exclude_filters=f"{CONVERTED}*"), pattern)
+        counted = [measure(name) for name in tracked(names, "counting")]
         rows = tuple(merged({row.name: row for row in counted}, swept).values())
     else:
         rows = tuple(known[name] for name in matching(known, pattern))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import subprocess
@@ -175,6 +176,7 @@ def test_layer_explains_table_1() -> None:
 
 
 def test_models_and_rules() -> None:
+    importlib.import_module("kswap.timm")  # what it registers is no model of timm
     rows = json.loads(kswap("models", "efficientnet_b0", "--format", "json").stdout)
     row = next(row for row in rows if row["name"] == "efficientnet_b0")
     assert row["params"] == 5_288_548
