@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import status
+from kswap.cli.options import LOAD_STEPS, working
 from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trained_options, trust_option
 
 
@@ -58,11 +58,12 @@ def cam(
     """
     if out.suffix.lower() != ".png":
         raise click.BadParameter(f"'{out}' must end in .png", param_hint="--out")
-    with status(f"looking at {image}"):
+    with working(f"looking at {image}", (LOAD_STEPS - 1) * (len(models) + baseline) + 2):
         from kswap.analysis.cam import Cams, cam_of
         from kswap.analysis.figure import figure, save_figure
         from kswap.analysis.loaded_model import baseline_of, load_model
         from kswap.data.decoding import read_picture
+        from kswap.progress import step
 
         picture = read_picture(image)
         loaded = []
@@ -74,6 +75,7 @@ def cam(
         for name in models:
             own = (weights, num_classes) if name in named and not baseline else (None, None)
             loaded.append(load_model(name, device, None, trust_source, *own))
+        step("looking at it")
         maps = []
         for model in loaded:
             asked = adjusted(model.preprocessing, preprocessing, resize, crop, input_size)

@@ -10,7 +10,7 @@ import click
 from kswap.cli.budget import asked_budget, budget_options
 from kswap.cli.distill import keep_option, training_options
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import builder_arguments, check_settings_against_rules, model_options, status, weights_option
+from kswap.cli.options import builder_arguments, check_settings_against_rules, model_options, weights_option, working
 from kswap.cli.pictures import adjusted, data_options, device_option, picture_options
 
 # Options that say what becomes of the sites.
@@ -64,12 +64,14 @@ def compress(ctx: click.Context, /, **options: Any) -> None:
     from kswap.malloc import keep_freed_memory
 
     keep_freed_memory()
-    with status(f"loading {options['model']}"):
+    with working(f"loading {options['model']}", 3):
         import kswap
         from kswap.data.opening import image_set, picture_set
         from kswap.data.preprocessing import Preprocessing
         from kswap.loading import original_model
+        from kswap.progress import step
 
+        step("opening the pictures")
         pictures = picture_set(options["data"], options["split"], options["data_dir"])
         if options["eval_data"] is not None:
             options["eval_data"] = image_set(options["eval_data"], options["eval_split"], options["data_dir"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,12 +12,14 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import (
+    CONVERT_STEPS,
+    LOAD_STEPS,
     builder_arguments,
     check_settings_against_rules,
     model_options,
     parse_size,
-    status,
     weights_option,
+    working,
 )
 from kswap.cli.pictures import adjusted, data_options, device_option, picture_options, trust_option
 
@@ -131,7 +134,8 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     name, directory = options["model"], Path(options["model"]).is_dir()
     _check(ctx, stated, directory, options["convert"])
     target = options["out"] or Path(f"{str(name).rstrip('/').replace('/', '-') if not directory else name}-trained")
-    with status(f"loading {name}"):
+    drawn = directory or options["init"] == "fresh"  # fits draw a bar of their own
+    with working(f"loading {name}", LOAD_STEPS if directory else CONVERT_STEPS) if drawn else nullcontext():
         import kswap
         from kswap.training.processes import is_first_process
 
