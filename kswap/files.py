@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,6 +22,11 @@ from kswap.errors import KswapError, excerpt
 MOST_BYTES = 64 * 2**20
 # How the hidden file ends that a text is written to before it has its name.
 PARTIAL = ".part"
+# The parser takes memory by the square of the parts of a key: 13 GB for ``a.a.a...`` of 100,000 parts, nothing to
+# speak of for 100. Parts longer than 200 characters need no limit: the file is too small for many of them.
+_MANY_PARTS = re.compile(
+    r"""(?<![\w-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+){100}"""
+)
 
 
 def read_text(path: str | Path, most_bytes: int, error: type[KswapError], what: str = "file") -> str:
@@ -59,6 +65,18 @@ def read_json(path: str | Path, error: type[KswapError], what: str = "file", mos
     except (ValueError, RecursionError) as wrong:  # RecursionError: very deep nesting
         place = f" (line {wrong.lineno})" if isinstance(wrong, json.JSONDecodeError) else ""
         raise error(f"the {what} {excerpt(path, 200)} holds no valid JSON{place}: mend it, or make it again") from wrong
+
+
+def toml_table(text: str, path: str | Path, error: type[KswapError], what: str = "file") -> dict[str, Any]:
+    """What the text of a TOML file holds; ``path``, ``error`` and ``what`` as for :func:`read_text`."""
+    import tomllib
+
+    if _MANY_PARTS.search(text):
+        raise error(f"the {what} {excerpt(path, 200)} has a key of more than 100 parts (a.b.c...)")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as wrong:
+        raise error(f"the {what} {excerpt(path, 200)} is not valid TOML: {wrong}") from wrong
 
 
 def write_text(path: str | Path, text: str, error: type[KswapError], what: str = "file") -> None:

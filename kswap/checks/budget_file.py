@@ -21,7 +21,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
@@ -30,7 +29,7 @@ from typing import Annotated, Any
 
 from kswap.codec import Between, decode, stored
 from kswap.errors import PlanError, ReportError, excerpt, nearest
-from kswap.files import read_text
+from kswap.files import read_text, toml_table
 from kswap.planner.budget import Limit
 from kswap.runtimes.targets import TARGETS
 
@@ -187,8 +186,4 @@ def _own(table: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    text = read_text(path, _MOST_BYTES, ReportError, "budget file")
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"the budget file {excerpt(path, 200)} is not valid TOML: {error}") from error
+    return toml_table(read_text(path, _MOST_BYTES, ReportError, "budget file"), path, ReportError, "budget file")

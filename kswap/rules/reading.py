@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from kswap.errors import RuleError, excerpt, nearest
-from kswap.files import read_text
+from kswap.errors import RuleError, nearest
+from kswap.files import read_text, toml_table
 from kswap.planner.schemes import SCHEMES
 from kswap.rules.checking import check_table, check_word
 from kswap.rules.ruleset import FILE_KEYS, RuleSet
@@ -18,11 +16,6 @@ from kswap.rules.ruleset import FILE_KEYS, RuleSet
 SUFFIX = ".toml"
 # The largest preset has 5 kB; a rule for each site of the largest timm model takes 100 kB.
 MOST_BYTES = 512 * 2**10
-# The parser takes memory by the square of the parts of a key: 13 GB for ``a.a.a...`` of 100,000 parts, nothing to
-# speak of for 100. Parts longer than 200 characters need no limit: the file is too small for many of them.
-_MANY_PARTS = re.compile(
-    r"""(?<![\w-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+){100}"""
-)
 
 
 def preset_directory() -> Path:
@@ -88,12 +81,7 @@ def _preset(name: str) -> RuleSet:
 def _read(path: Path, name: str) -> RuleSet:
     # Editors on Windows may put a byte order mark in front, which TOML does not know; read_text takes it off.
     text = read_text(path, MOST_BYTES, RuleError, "rule file")
-    if _MANY_PARTS.search(text):
-        raise RuleError(f"the rule file {excerpt(path, 200)} has a key of more than 100 parts (a.b.c...)")
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RuleError(f"the rule file {path} is not valid TOML: {error}") from error
+    table = toml_table(text, path, RuleError, "rule file")
     try:
         made = RuleSet.from_json(check_table(table, FILE_KEYS, "the head of the file"), name)
     except RuleError as error:

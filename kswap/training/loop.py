@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from kswap.errors import TrainingError, wording
+from kswap.graph.device import device_of
 from kswap.graph.random_state import preserved_random_state
 from kswap.progress import ProgressBar
 from kswap.training.processes import Processes
@@ -164,8 +165,8 @@ class Loop:
         mean = sum(self.state.losses) / len(self.state.losses)
         if self.processes.count == 1:
             return mean
-        device = next(self.update.model.parameters()).device
-        return float(self.processes.sum_of(torch.tensor(mean, device=device))) / self.processes.count
+        own = torch.tensor(mean, device=device_of(self.update.model))
+        return float(self.processes.sum_of(own)) / self.processes.count
 
     def _status(self) -> str:
         state = self.state

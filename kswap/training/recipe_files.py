@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from kswap.codec import decode, encode
 from kswap.errors import TrainingError, excerpt, nearest
-from kswap.files import read_text
+from kswap.files import read_text, toml_table
 
 SUFFIX = ".toml"
 _MOST_BYTES = 64 * 2**10
@@ -63,8 +62,4 @@ class RecipeFiles(Generic[Recipe]):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    text = read_text(path, _MOST_BYTES, TrainingError, "recipe")
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TrainingError(f"the recipe {excerpt(path, 200)} is not valid TOML: {error}") from error
+    return toml_table(read_text(path, _MOST_BYTES, TrainingError, "recipe"), path, TrainingError, "recipe")

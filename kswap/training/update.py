@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kswap.graph.device import device_of
+
 
 @dataclass
 class Update:
@@ -33,7 +35,7 @@ class Update:
     _average: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._device = next(self.model.parameters()).device.type
+        self._device = device_of(self.model).type
         # Gradients in float16 would underflow; without it, nothing is scaled.
         self._scaler = torch.amp.GradScaler(self._device, enabled=self.half is torch.float16)
         if self.ema:

@@ -167,6 +167,7 @@ def test_the_command(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("text", "said"),
     [
         ("params = ", "is not valid TOML"),
+        ("a" + 200 * ".a" + " = 1", "more than 100 parts"),
         ("[tool.kswap]\n", "has no [tool.kswap.budget]"),
         ("[tool]\nkswap = 3\n", "has no [tool.kswap.budget]"),
         ("tool = 3\n", "has no [tool.kswap.budget]"),

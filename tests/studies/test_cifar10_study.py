@@ -16,7 +16,8 @@ from kswap.errors import StudyError
 from kswap.locking import directory_lock
 from kswap.report.renderers import text_of
 from kswap.studies import latency
-from kswap.studies.cifar10.cases import Case, Choice
+from kswap.studies.choice import Choice
+from kswap.studies.cifar10.cases import Case
 from kswap.studies.cifar10.data import recipe_of, splits_to_choose, training_pictures
 from kswap.studies.cifar10.files import StudyFiles
 from kswap.studies.cifar10.forms import matched, params_of

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kswap.data.images import ImageSet
 from kswap.data.preprocessing import Preprocessing
+from kswap.errors import TrainingError
 from kswap.training.augmentation import Augmentation, BatchAugmentation
 from kswap.training.optimizer import optimizer_of
 from kswap.training.pictures import TensorPictures
@@ -154,3 +155,9 @@ def test_pixels_of_a_picture_that_fits_are_unchanged() -> None:
     picture, preprocessing = noise(1, (24, 24)), Preprocessing((3, 24, 24))
     whole = preprocessing.normalized(preprocessing.pixels(picture))
     assert torch.equal(whole, preprocessing(picture))
+
+
+def test_a_recipe_with_endless_keys_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("a" + 200 * ".a" + " = 1")
+    with pytest.raises(TrainingError, match="more than 100 parts"):
+        load_training_recipe(tmp_path / "mine.toml")

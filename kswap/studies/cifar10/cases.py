@@ -41,14 +41,3 @@ class CaseResult:
     build_seconds: float
     seconds: float
     images: int
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A learning rate, and accuracy and loss on the held-out training pictures with each that was tried."""
-
-    method: str
-    lr: float
-    tried: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    losses: tuple[float, ...]

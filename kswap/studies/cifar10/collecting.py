@@ -7,7 +7,8 @@ from collections import defaultdict
 
 from kswap.errors import StudyError
 from kswap.studies.accuracy import Accuracy
-from kswap.studies.cifar10.cases import CaseResult, Choice
+from kswap.studies.choice import Choice
+from kswap.studies.cifar10.cases import CaseResult
 from kswap.studies.cifar10.files import StudyFiles
 from kswap.studies.cifar10.methods import METHODS, find_method
 from kswap.studies.cifar10.result import Cifar10Study, Row

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.text import Text
 
 from kswap.report.csv_text import csv_text
-from kswap.report.glyphs import Glyphs
-from kswap.report.markdown import code, prose, table
-from kswap.report.paragraph import print_text
-from kswap.report.table import Arrangements, column, print_named_rows
 from kswap.studies.cifar10.result import Cifar10Study, Row
+from kswap.studies.rendering import print_study, study_markdown
 
 _HEADS = (
     "network",
@@ -29,23 +25,12 @@ _HEADS = (
 
 def render_terminal(study: Cifar10Study, console: Console) -> None:
     """A row per network; on a narrow terminal the last columns go first."""
-    glyphs = Glyphs.of(console)
-    names, cells = zip(*((name, rest) for name, *rest in _lines(study)), strict=True)
-    columns = [
-        column(head, [glyphs.clean(line[number]) for line in cells], "right") for number, head in enumerate(_HEADS[1:])
-    ]
-    print_named_rows(console, glyphs, "network", names, Arrangements.shrinking(console, columns, fewest=3))
-    console.print()
-    for remark in study.remarks():
-        print_text(console, Text(glyphs.clean(remark), "dim"), f"{glyphs.bullet} ")
+    print_study(console, _HEADS, _lines(study), study.remarks())
 
 
 def render_markdown(study: Cifar10Study) -> str:
     """A GitHub table of all networks, and below it what was measured how."""
-    lines = [tuple(map(prose, line)) for line in _lines(study)]
-    command = f" {code(study.command)}." if study.command else ""
-    remarks = f"{prose('; '.join(study.remarks()))}.{command}"
-    return "\n".join([*table(_HEADS, lines, "<" + ">" * (len(_HEADS) - 1)), "", remarks, ""])
+    return study_markdown(_HEADS, _lines(study), study.remarks(), study.command)
 
 
 def render_csv(study: Cifar10Study) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kswap.codec import encode
 from kswap.studies.accuracy import Accuracy
-from kswap.studies.cifar10.cases import Choice
+from kswap.studies.choice import Choice
 from kswap.studies.cifar10.settings import Settings
 from kswap.studies.cifar10.speeds import BASELINE, Speeds
 

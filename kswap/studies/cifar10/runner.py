@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kswap.converted import Conversion
 from kswap.progress import ProgressBar
-from kswap.studies.cifar10.cases import Case, CaseResult, Choice
+from kswap.studies.choice import Choice
+from kswap.studies.cifar10.cases import Case, CaseResult
 from kswap.studies.cifar10.data import recipe_of, splits_to_choose
 from kswap.studies.cifar10.files import StudyFiles
 from kswap.studies.cifar10.methods import find_method

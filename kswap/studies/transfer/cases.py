@@ -47,14 +47,3 @@ class CaseResult:
     accuracies: Mapping[str, float]
     build_seconds: float
     seconds: float
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A learning rate, and accuracy and loss on the held-out training pictures with each that was tried."""
-
-    method: str
-    lr: float
-    tried: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    losses: tuple[float, ...]

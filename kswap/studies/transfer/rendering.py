@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.text import Text
 
 from kswap.report.csv_text import csv_text
-from kswap.report.glyphs import Glyphs
-from kswap.report.markdown import code, prose, table
-from kswap.report.paragraph import print_text
-from kswap.report.table import Arrangements, column, print_named_rows
 from kswap.studies.accuracy import Accuracy
 from kswap.studies.latency import Latency
+from kswap.studies.rendering import print_study, study_markdown
 from kswap.studies.transfer.result import ORIGINAL, Row, TransferStudy
 
 
 def render_terminal(study: TransferStudy, console: Console) -> None:
     """A row per network; on a narrow terminal the last columns go first."""
-    glyphs = Glyphs.of(console)
-    names, cells = zip(*((name, rest) for name, *rest in _lines(study)), strict=True)
-    columns = [
-        column(head, [glyphs.clean(line[number]) for line in cells], "right")
-        for number, head in enumerate(_heads(study)[1:])
-    ]
-    print_named_rows(console, glyphs, "network", names, Arrangements.shrinking(console, columns, fewest=3))
-    console.print()
-    for remark in study.remarks():
-        print_text(console, Text(glyphs.clean(remark), "dim"), f"{glyphs.bullet} ")
+    print_study(console, _heads(study), _lines(study), study.remarks())
 
 
 def render_markdown(study: TransferStudy) -> str:
     """A GitHub table of all networks, and below it what was measured how."""
-    lines = [tuple(map(prose, line)) for line in _lines(study)]
-    command = f" {code(study.command)}." if study.command else ""
-    remarks = f"{prose('; '.join(study.remarks()))}.{command}"
-    return "\n".join([*table(_heads(study), lines, "<" + ">" * 8), "", remarks, ""])
+    return study_markdown(_heads(study), _lines(study), study.remarks(), study.command)
 
 
 def render_csv(study: TransferStudy) -> str:

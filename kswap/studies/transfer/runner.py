@@ -10,9 +10,10 @@ from torch import nn
 
 from kswap.graph.observe import observe
 from kswap.progress import ProgressBar
+from kswap.studies.choice import Choice
 from kswap.studies.files import read, write
 from kswap.studies.latency import write_graph
-from kswap.studies.transfer.cases import Case, CaseResult, Choice
+from kswap.studies.transfer.cases import Case, CaseResult
 from kswap.studies.transfer.distilling import distil_, divergence
 from kswap.studies.transfer.files import StudyFiles
 from kswap.studies.transfer.methods import find_method

@@ -1,0 +1,16 @@
+"""The learning rate of a method, chosen on training pictures that were held out meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A learning rate, and accuracy and loss on the held-out training pictures with each that was tried."""
+
+    method: str
+    lr: float
+    tried: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    losses: tuple[float, ...]
