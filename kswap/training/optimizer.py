@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,16 @@ from kswap.errors import TrainingError, excerpt, first_line, nearest
 
 
 def optimizer_of(
-    trained: nn.Module, name: str, lr: float, weight_decay: float, options: Mapping[str, Any] | None = None
+    trained: nn.Module | Sequence[dict[str, Any]],
+    name: str,
+    lr: float,
+    weight_decay: float,
+    options: Mapping[str, Any] | None = None,
 ) -> torch.optim.Optimizer:
     """The optimizer of :mod:`timm.optim` with a name; weight decay is for weights, not for biases and norms.
 
-    Raises :class:`TrainingError` for a name or an option that it does not know.
+    ``trained`` is a model, or groups of :func:`kswap.training.parameter_groups.parameter_groups`. Raises
+    :class:`TrainingError` for a name or an option that it does not know.
 
     >>> type(optimizer_of(nn.Linear(2, 2), "adamw", lr=1e-3, weight_decay=0.05)).__name__
     'AdamW'

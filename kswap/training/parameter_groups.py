@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -10,21 +11,37 @@ from kswap.errors import TrainingError
 from kswap.nn import PointwiseBlock
 
 
+def structured_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The weights and biases of the layers of all blocks; not their norms and activations.
+
+    >>> import kswap
+    >>> len(structured_parameters(kswap.create_model("test_efficientnet", ch=8))) > 0
+    True
+    """
+    blocks = (module for module in model.modules() if isinstance(module, PointwiseBlock))
+    return [parameter for block in blocks for layer in block.layers for parameter in layer.parameters()]
+
+
 def parameter_groups(
-    model: nn.Module, lr: float, structured_lr: float, weight_decay: float = 0.0
+    model: nn.Module,
+    lr: float,
+    structured_lr: float,
+    weight_decay: float = 0.0,
+    structured: Iterable[nn.Parameter] | None = None,
 ) -> list[dict[str, Any]]:
     """The trainable parameters of ``model``, for any optimizer of torch or timm.
 
     What suits a dense layer need not suit a structured one of the same sizes: Qiu et al., *Compute Better Spent:
     Replacing Dense Layers with Structured Matrices* (2024), find that comparisons of structures turn on their
-    initialisation and learning rates. Structured are the weights and biases of the layers of all blocks, not their
-    norms and activations. Schedulers that scale the rate of each group keep the two apart.
+    initialisation and learning rates. Schedulers that scale the rate of each group keep the two apart.
 
     Args:
         model: a converted model, or any other, whose parameters then all learn with ``lr``.
         lr: the learning rate of all that is not structured.
         structured_lr: that of the layers of blocks.
         weight_decay: of weights; biases, norms and what ``model.no_weight_decay()`` names have none, as in timm.
+        structured: the parameters that learn with ``structured_lr``; without, :func:`structured_parameters` of the
+            model.
 
     Raises:
         TrainingError: where a rate is not above 0, or weight decay is negative.
@@ -41,8 +58,7 @@ def parameter_groups(
             f"learning rates must be above 0 and weight decay at least 0, not {lr:g}, {structured_lr:g} and "
             f"{weight_decay:g}"
         )
-    blocks = [module for module in model.modules() if isinstance(module, PointwiseBlock)]
-    structured = {id(p) for block in blocks for layer in block.layers for p in layer.parameters()}
+    chosen = {id(p) for p in (structured_parameters(model) if structured is None else structured)}
     named = getattr(model, "no_weight_decay", None)
     without_decay = named() if callable(named) else ()
     if weight_decay:
@@ -52,7 +68,7 @@ def parameter_groups(
     found = []
     for rate, inside in ((lr, False), (structured_lr, True)):
         for group in decayed:
-            params = [p for p in group["params"] if (id(p) in structured) == inside]
+            params = [p for p in group["params"] if (id(p) in chosen) == inside]
             if params:
                 found.append({"params": params, "lr": rate, "weight_decay": group["weight_decay"]})
     return found

@@ -51,6 +51,8 @@ class TrainingRecipe:
         optimizer: A name of ``timm.optim``.
         optimizer_options: What it is called with beside learning rate and weight decay, such as ``momentum``.
         lr: The learning rate that the schedule changes.
+        structured_lr: The learning rate of the layers of blocks, as a multiple of ``lr``: what suits a dense layer need
+            not suit a structured one.
         weight_decay: Of weights; not of biases and norms.
         schedule: The learning rate over the run.
         augment: Random changes of the pictures.
@@ -77,6 +79,7 @@ class TrainingRecipe:
     optimizer: str = "sgd"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     lr: Annotated[float, Between(1e-9, 100)] = 0.05
+    structured_lr: Annotated[float, Between(1e-3, 1000)] = 1.0
     weight_decay: Annotated[float, Between(0, 10)] = 0.0
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augmentation = field(default_factory=Augmentation)

@@ -26,6 +26,7 @@ from kswap.training.loop import Loop, order_of
 from kswap.training.measuring import Examination
 from kswap.training.optimize import optimize_for_training
 from kswap.training.optimizer import optimizer_of
+from kswap.training.parameter_groups import parameter_groups, structured_parameters
 from kswap.training.pictures import LoadedPictures, ReadAhead, TensorPictures, all_random_states
 from kswap.training.processes import Processes
 from kswap.training.recipe import TrainingRecipe
@@ -115,7 +116,7 @@ class TrainingRun:
         task = _classification_task(classifier, self._criterion(), device)
         if self.processes.count > 1:
             task.prepare_distributed(device_ids=[device.index] if device.type == "cuda" else None)
-        optimizer = optimizer_of(classifier, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.optimizer_options)
+        optimizer = self._optimizer(classifier)
         count, batch = len(self.splits.train), recipe.batch
         schedule = schedule_of(optimizer, recipe.schedule, recipe.lr, self.steps, lambda step: step * batch // count)
         update = Update(classifier, optimizer, schedule, HALVES[self.amp], recipe.clip_grad, recipe.ema)
@@ -157,6 +158,17 @@ class TrainingRun:
 
             model = convert_sync_batchnorm(with_shared_tensors(model))
         return Classifier(model, distributes(self._output))
+
+    def _optimizer(self, classifier: nn.Module) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        trained: nn.Module | list[dict[str, Any]] = classifier
+        if recipe.structured_lr != 1:
+            # The blocks may have another form in the classifier; their parameters are the same objects.
+            structured = structured_parameters(self.loaded.model)
+            trained = parameter_groups(
+                classifier, recipe.lr, recipe.lr * recipe.structured_lr, recipe.weight_decay, structured
+            )
+        return optimizer_of(trained, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.optimizer_options)
 
     def _criterion(self) -> nn.Module:
         if self.recipe.mixup or self.recipe.cutmix:

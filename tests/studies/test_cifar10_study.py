@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from pictures_fixture import noise
+from torch import nn
 
 from kswap.cli.main import main
 from kswap.errors import StudyError
@@ -25,6 +26,7 @@ from kswap.studies.cifar10.methods import METHODS
 from kswap.studies.cifar10.protocols import PROTOCOLS, protocol
 from kswap.studies.cifar10.run import cases_of, cifar10_study
 from kswap.studies.cifar10.settings import Settings, Stage
+from kswap.studies.cifar10.zero_classifier import zero_classifier_
 from kswap.studies.files import read
 
 
@@ -53,7 +55,7 @@ def test_a_study_runs_each_case_once_and_shows_all_of_them(
 ) -> None:
     # The search for the quickest graph takes long, and has tests of its own.
     monkeypatch.setattr(latency, "optimize_for_inference", lambda model, *_, **__: model.eval())
-    asked = replace(settings, learning_rates=(0.5, 1.0))
+    asked = replace(settings, learning_rates=(0.5, 1.0), structured_rates=(3.0,))
     alone = cifar10_study(asked, tmp_path, methods=["v2-16"], minutes=60)
     (row,) = alone.rows
     assert len(row.accuracy.values) == 2
@@ -61,8 +63,11 @@ def test_a_study_runs_each_case_once_and_shows_all_of_them(
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cases/*.json")}
     assert len(kept) == 2
     choice = read(tmp_path / "learning-rates" / "v2-16.json", Choice)
-    assert row.lr == choice.lr
-    assert choice.tried == (0.05, 0.1)
+    assert (row.lr, row.structured_lr) == (choice.lr, choice.structured_lr)
+    assert choice.tried[:2] == (0.05, 0.1)
+    assert choice.structured_tried == (1.0, 1.0, 3.0)
+    best = max(range(3), key=lambda at: (choice.accuracies[at], -choice.losses[at]))
+    assert (choice.lr, choice.structured_lr) == (choice.tried[best], choice.structured_tried[best])
 
     both = cifar10_study(asked, tmp_path)
     assert [entry.method for entry in both.rows] == ["baseline", "v2-16"]
@@ -80,6 +85,14 @@ def test_a_study_runs_each_case_once_and_shows_all_of_them(
     with pytest.raises(StudyError, match="other settings"):
         cifar10_study(replace(asked, side=48), tmp_path)
     StudyFiles(tmp_path).claim(replace(asked, stages=()))
+
+
+def test_a_classifier_may_start_at_zero_in_all_networks(settings: Settings, tmp_path: Path) -> None:
+    asked = replace(settings, zero_classifier=True, recipe_changes={**settings.recipe_changes, "lr": 1e-9})
+    (row,) = cifar10_study(asked, tmp_path, methods=["baseline"], minutes=60).rows
+    assert row.accuracy.mean == pytest.approx(1 / 3)  # all logits are equal, and the first class is taken
+    with pytest.raises(StudyError, match=r"get_classifier\(\) returns a linear layer"):
+        zero_classifier_(nn.Linear(2, 2))
 
 
 def test_a_case_that_another_process_works_on_is_left_to_it(settings: Settings, tmp_path: Path) -> None:

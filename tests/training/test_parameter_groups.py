@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
 from torch import nn
+from training_fixture import QUICK, classes, network, trained, weights_of
 
 import kswap
 from kswap.errors import TrainingError
@@ -56,3 +59,19 @@ def test_a_model_without_blocks_has_one_rate_and_frozen_parameters_none() -> Non
 def test_rates_below_zero_are_refused(lr: float, structured_lr: float, weight_decay: float) -> None:
     with pytest.raises(TrainingError, match="must be above 0"):
         parameter_groups(nn.Linear(2, 2), lr, structured_lr, weight_decay)
+
+
+def test_a_recipe_may_set_the_rate_of_structured_layers(tmp_path: Path) -> None:
+    """One step from the same weights on the same pictures: only the layers of blocks move further."""
+    data = classes(tmp_path / "data", train=2, test=1)
+    start = {name: tensor.clone() for name, tensor in network().model.state_dict().items()}
+
+    def moved(structured_lr: float) -> dict[str, torch.Tensor]:
+        end = weights_of(trained(data, recipe={**QUICK, "structured_lr": structured_lr}, epochs=1, lr=1e-4))
+        return {name: end[name] - tensor for name, tensor in start.items()}
+
+    usual, quick = moved(1.0), moved(4.0)
+    block = network().report.replaced[0].name
+    inside = next(name for name in usual if name.startswith(f"{block}.") and name.endswith("weight"))
+    torch.testing.assert_close(quick[inside], 4 * usual[inside], rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(quick["fc.weight"], usual["fc.weight"], rtol=1e-2, atol=1e-6)

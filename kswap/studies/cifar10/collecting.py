@@ -47,4 +47,5 @@ def _row(name: str, results: list[CaseResult]) -> Row:
         hflip=Accuracy(tuple(result.hflip for result in ordered)),
         seconds=round(statistics.fmean(result.seconds for result in ordered), 2),
         images=first.images,
+        structured_lr=first.structured_lr,
     )

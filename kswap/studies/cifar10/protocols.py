@@ -42,8 +42,10 @@ _REDUCED = Settings(
     narrowed="mobilenetv1_100",
     recipe="quick",
     recipe_changes={"epochs": 5.0, "batch": 64, "evaluations": 0.001},
-    learning_rates=(0.25, 0.5, 1.0),
-    choosing_epochs=1.0,
+    learning_rates=(1.0, 2.0),
+    structured_rates=(0.3, 3.0),
+    choosing_epochs=0.5,
+    zero_classifier=True,
 )
 
 PROTOCOLS: dict[str, Settings] = {made.protocol: made for made in (_PAPERS, _REDUCED)}

@@ -38,8 +38,22 @@ def render_csv(study: Cifar10Study) -> str:
     return csv_text(_COLUMNS, [_flat(study, row) for row in study.rows])
 
 
+_OF_ROW = ("method", "params", "macs", "lr", "structured_lr", "seconds", "images", "note")
 _COLUMNS = (
-    *("method", "params", "macs", "lr", "accuracy", "least", "greatest", "hflip", "seeds", "seconds", "images"),
+    *(
+        "method",
+        "params",
+        "macs",
+        "lr",
+        "structured_lr",
+        "accuracy",
+        "least",
+        "greatest",
+        "hflip",
+        "seeds",
+        "seconds",
+        "images",
+    ),
     *("training_ratio", "onnxruntime", "onnxruntime_ratio", "pytorch", "pytorch_ratio", "note"),
 )
 
@@ -54,7 +68,7 @@ def _lines(study: Cifar10Study) -> list[tuple[str, ...]]:
             str(row.hflip),
             f"{row.params / baseline.params:.1%}" if baseline else "",
             f"{row.macs / 1e6:.1f}M",
-            f"{row.lr:.3g}",
+            f"{row.lr:.3g}" + ("" if row.structured_lr == 1 else f" ({row.lr * row.structured_lr:.3g} in blocks)"),
             *_times(study, row),
         )
         for row in study.rows
@@ -80,7 +94,7 @@ def _flat(study: Cifar10Study, row: Row) -> dict[str, object]:
             measured |= {name: side[row.method].seconds.median, f"{name}_ratio": side[row.method].ratio}
     return {
         **dict.fromkeys(_COLUMNS),
-        **{name: getattr(row, name) for name in ("method", "params", "macs", "lr", "seconds", "images", "note")},
+        **{name: getattr(row, name) for name in _OF_ROW},
         "accuracy": row.accuracy.mean,
         "least": min(row.accuracy.values),
         "greatest": max(row.accuracy.values),

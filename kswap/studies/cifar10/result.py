@@ -16,8 +16,8 @@ from kswap.studies.cifar10.speeds import BASELINE, Speeds
 class Row:
     """One method.
 
-    ``params``, ``macs``, ``note`` and ``lr`` are those of the first seed; ``seconds`` is the mean time of the steps of
-    a training, and ``images`` how many images it saw.
+    ``params``, ``macs``, ``note``, ``lr`` and ``structured_lr`` are those of the first seed; ``seconds`` is the mean
+    time of the steps of a training, and ``images`` how many images it saw.
     """
 
     method: str
@@ -32,6 +32,7 @@ class Row:
     hflip: Accuracy
     seconds: float
     images: int
+    structured_lr: float = 1.0
 
     @property
     def images_per_second(self) -> float:
@@ -76,6 +77,11 @@ class Cifar10Study:
             lines.append(
                 f"learning rate: the recipe's times {factors}, chosen on {s.held_out:.0%} of the training pictures, "
                 f"held out, after {s.choosing_epochs:g} epochs; the papers' networks share the choice for v2 at Ch 16"
+            )
+        if self.choices and s.structured_rates:
+            multiples = ", ".join(f"{factor:g}" for factor in s.structured_rates)
+            lines.append(
+                f"layers of blocks: {multiples} times that rate were tried in the same way, after it was chosen"
             )
         if self.speeds is not None:
             speeds = self.speeds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kswap.converted import Conversion
@@ -15,6 +16,7 @@ from kswap.studies.cifar10.files import StudyFiles
 from kswap.studies.cifar10.methods import find_method
 from kswap.studies.cifar10.network import Method
 from kswap.studies.cifar10.settings import Settings
+from kswap.studies.cifar10.zero_classifier import zero_classifier_
 from kswap.studies.files import read, write
 from kswap.training.train import train
 
@@ -32,9 +34,10 @@ class Runner:
         with self.files.held(case.name) as work:
             if work is None or self.files.result_of(case).exists():
                 return False
-            lr = self._rate(method)
-            if lr is None:
+            rates = self._rates(method)
+            if rates is None:
                 return False
+            lr, structured_lr = rates
             self.bar.label(f"{method.name} seed {case.seed}")
             began = time.perf_counter()
             network = method.build(self.settings, case.seed)
@@ -42,7 +45,7 @@ class Runner:
             done = train(
                 self._placed(network.conversion),
                 self.settings.data,
-                recipe=self.recipe,
+                recipe=replace(self.recipe, structured_lr=structured_lr),
                 lr=lr,
                 out=work / "trained",
                 split="train",
@@ -63,6 +66,7 @@ class Runner:
                 build_seconds=round(built, 2),
                 seconds=record.seconds,
                 images=record.images,
+                structured_lr=structured_lr,
             )
             write(self.files.result_of(case), result)
             shutil.rmtree(work, ignore_errors=True)
@@ -73,13 +77,18 @@ class Runner:
         return True
 
     def _placed(self, conversion: Conversion) -> Conversion:
+        if self.settings.zero_classifier:
+            zero_classifier_(conversion.model)
         conversion.model.to(self.settings.device)
         return conversion
 
-    def _rate(self, method: Method) -> float | None:
-        """The learning rate of a method, chosen once on training pictures; ``None`` while another process does so."""
-        if not self.settings.learning_rates:
-            return self.recipe.lr
+    def _rates(self, method: Method) -> tuple[float, float] | None:
+        """The learning rate of a method and the multiple of it for the layers of blocks.
+
+        Both are chosen once, on training pictures; ``None`` while another process does so.
+        """
+        if not self.settings.learning_rates and not self.settings.structured_rates:
+            return self.recipe.lr, self.recipe.structured_lr
         chosen_for = find_method(method.learns_as or method.name)
         path = self.files.choice_of(chosen_for.name)
         if not path.exists():
@@ -89,30 +98,64 @@ class Runner:
                 if not path.exists():
                     self._choose(chosen_for, path, work)
                 shutil.rmtree(work, ignore_errors=True)
-        return read(path, Choice).lr
+        choice = read(path, Choice)
+        return choice.lr, choice.structured_lr
 
     def _choose(self, method: Method, path: Path, work: Path) -> None:
+        """First the learning rate of all layers, then that of the layers of blocks."""
         self.bar.label(f"{method.name}: learning rates")
+        settings, own = self.settings, self.recipe.structured_lr
+        has_blocks = bool(method.build(settings, 0).conversion.plan.replaced)
+        tried = [
+            self._trial(method, self.recipe.lr * factor, own, work) for factor in settings.learning_rates or (1.0,)
+        ]
+        lr = max(tried, key=_goodness).lr
+        if has_blocks:
+            tried += [self._trial(method, lr, factor, work) for factor in settings.structured_rates if factor != own]
+        best = max(tried, key=_goodness)
+        choice = Choice(
+            method.name,
+            best.lr,
+            tuple(trial.lr for trial in tried),
+            tuple(trial.accuracy for trial in tried),
+            tuple(trial.loss for trial in tried),
+            best.structured_lr,
+            tuple(trial.structured_lr for trial in tried),
+        )
+        write(path, choice)
+        shown = ", ".join(f"{trial.accuracy:.2%} with {trial.rates}" for trial in tried)
+        self.bar.log(f"{method.name}: learning rate {best.rates} ({shown})")
+
+    def _trial(self, method: Method, lr: float, structured_lr: float, work: Path) -> _Trial:
         learnt, held_out = splits_to_choose(self.settings)
-        tried: list[tuple[float, float, float]] = []
-        for factor in self.settings.learning_rates:
-            lr = self.recipe.lr * factor
-            done = train(
-                self._placed(method.build(self.settings, 0).conversion),
-                learnt,
-                recipe=self.recipe,
-                epochs=self.settings.choosing_epochs,
-                lr=lr,
-                out=work / f"{factor:g}",
-                keep="last",
-                eval_data=held_out,
-                test_data=held_out,
-                amp=self.settings.amp,
-            )
-            assert done.record.tested is not None
-            tried.append((lr, done.record.tested.top1, done.record.tested.loss))
-        lrs, accuracies, losses = zip(*tried, strict=True)
-        best = max(tried, key=lambda one: (one[1], -one[2]))[0]
-        write(path, Choice(method.name, best, lrs, accuracies, losses))
-        shown = ", ".join(f"{accuracy:.2%} with {lr:g}" for lr, accuracy, _ in tried)
-        self.bar.log(f"{method.name}: learning rate {best:g} ({shown})")
+        done = train(
+            self._placed(method.build(self.settings, 0).conversion),
+            learnt,
+            recipe=replace(self.recipe, structured_lr=structured_lr),
+            epochs=self.settings.choosing_epochs,
+            lr=lr,
+            out=work / f"{lr:g}-{structured_lr:g}",
+            keep="last",
+            eval_data=held_out,
+            test_data=held_out,
+            amp=self.settings.amp,
+        )
+        assert done.record.tested is not None
+        return _Trial(lr, structured_lr, done.record.tested.top1, done.record.tested.loss)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    lr: float
+    structured_lr: float
+    accuracy: float
+    loss: float
+
+    @property
+    def rates(self) -> str:
+        """In words."""
+        return f"{self.lr:g}" + ("" if self.structured_lr == 1 else f" ({self.structured_lr:g} times that in blocks)")
+
+
+def _goodness(trial: _Trial) -> tuple[float, float]:
+    return trial.accuracy, -trial.loss

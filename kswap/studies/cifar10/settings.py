@@ -38,7 +38,11 @@ class Settings:
         recipe: How every network is trained, as for :func:`kswap.train`.
         recipe_changes: Values of the recipe that are other ones here, such as ``epochs``.
         learning_rates: What is tried, each multiplied with the recipe's; with none the recipe's is taken.
+        structured_rates: What is tried for the layers of blocks after that, each multiplied with the best learning
+            rate; with none they learn as all others.
         choosing_epochs: Epochs of each of these trials.
+        zero_classifier: The weights and the bias of the classifier start at 0, in all networks: a short training need
+            not undo what a random classifier says.
         held_out: The share of the training pictures on which learning rates are compared.
         device: Where networks are trained.
         amp: Mixed precision, as for :func:`kswap.train`.
@@ -62,7 +66,9 @@ class Settings:
     recipe: str = "quick"
     recipe_changes: Mapping[str, Any] = field(default_factory=dict)
     learning_rates: tuple[float, ...] = ()
+    structured_rates: tuple[float, ...] = ()
     choosing_epochs: float = 1.0
+    zero_classifier: bool = False
     held_out: float = 0.1
     device: str = "cpu"
     amp: str = "off"
@@ -76,7 +82,7 @@ class Settings:
             raise StudyError("a study needs pictures: pass --data (data= in Python)")
         if any(stage.seeds < 1 for stage in self.stages):
             raise StudyError("a study needs at least one seed")
-        if min(self.learning_rates, default=1.0) <= 0 or self.choosing_epochs <= 0:
+        if min((*self.learning_rates, *self.structured_rates), default=1.0) <= 0 or self.choosing_epochs <= 0:
             raise StudyError("learning rates and the epochs to choose them by must be above 0")
 
     @property
