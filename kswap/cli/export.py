@@ -12,13 +12,16 @@ from kswap.cli.pictures import trust_option
 from kswap.progress import progress_bar
 from kswap.runtimes.formats import FORMATS, check_format
 from kswap.runtimes.formats.destination import check_destination
+from kswap.runtimes.formats.format import Variant
 
 
 @click.command()
 @click.argument("directory", metavar="DIR")
 @click.option("--to", type=click.Choice(tuple(FORMATS)), required=True, help="The format.")
 @click.option("--out", metavar="FILE", help="Where to write; else DIR's name with the suffix of the format, here.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images at a time, fixed.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images at a time.")
+@click.option("--dynamic-batch", is_flag=True, help="Take any number of images at a time; --batch is what is measured.")
+@click.option("--half", is_flag=True, help="Store weights in float16; inputs and outputs stay float32.")
 @click.option("--input-size", metavar="SIZE", help="224, 224,320 or 3,224,320; else that of the conversion.")
 @click.option("--as-is", is_flag=True, help="Blocks as they were trained, compact; else plain convolutions.")
 @click.option(
@@ -36,6 +39,8 @@ def export(
     to: str,
     out: str | None,
     batch: int,
+    dynamic_batch: bool,
+    half: bool,
     input_size: str | None,
     as_is: bool,
     autotune: bool,
@@ -44,7 +49,7 @@ def export(
     format_: str,
     trust_source: bool,
 ) -> None:
-    """A saved model as one file with fixed shapes, compared with PyTorch.
+    """A saved model as one file, compared with PyTorch.
 
     DIR is a directory that kswap saved. Its blocks are optimised for the runtime of the format: norms folded, plain
     convolutions only, which may store more parameters than the compact blocks do; implementations that
@@ -54,9 +59,11 @@ def export(
     \b
     kswap export DIR --to onnx
     kswap export DIR --to openvino --out model.xml --batch 8
+    kswap export DIR --to onnx --dynamic-batch --half
     """
     size = parse_size(input_size)
     chosen = check_format(to)
+    chosen.check(Variant(dynamic_batch, half))
     path = check_destination(to, out or f"{Path(directory).resolve().name}{chosen.suffix}", force)
     with working(f"loading {directory}", LOAD_STEPS):
         import torch
@@ -84,5 +91,5 @@ def export(
             model = optimize_for_inference(model, inputs, chosen.target, autotune, threads, found, watch=watched)
     with status(f"writing {path.name}"):
         compact = sum(parameter.numel() for parameter in conversion.model.parameters())
-        exported = export_model(model, inputs, to, path, force, compact)
+        exported = export_model(model, inputs, to, path, force, compact, dynamic_batch, half)
     show(exported, format_)

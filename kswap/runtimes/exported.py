@@ -22,11 +22,14 @@ class Exported:
         bytes: The size of all files.
         params: The parameters of the model that was exported.
         params_compact: The parameters of the model as it was trained, before it was optimised.
-        inputs: The shapes of the inputs that the file takes.
+        inputs: The shapes of the inputs that the file was made for.
         operators: The nodes of the graph, counted by type.
         error: The largest ``max|a - b| / max|a|`` of any output on random inputs, ``a`` by PyTorch and ``b`` by
             ``runtime`` from the file.
         runtime: Name and version of the package that ran the file.
+        dynamic_batch: Whether the file takes other sizes of the first dimension of its inputs, too.
+        half: Whether weights are stored in float16.
+        tolerance: What ``error`` may be.
     """
 
     path: Path
@@ -38,6 +41,9 @@ class Exported:
     operators: dict[str, int]
     error: float
     runtime: str
+    dynamic_batch: bool
+    half: bool
+    tolerance: float
 
     def to_json(self) -> dict[str, Any]:
         """The value as JSON values."""
@@ -65,8 +71,20 @@ def _facts(exported: Exported) -> dict[str, str]:
         params += f", of {compact} as trained"
     return {
         "file": f"{exported.path} ({exported.bytes:,} bytes)",
-        "input": ", ".join("x".join(map(str, shape)) for shape in exported.inputs),
+        "input": ", ".join(_shape(shape, exported.dynamic_batch) for shape in exported.inputs)
+        + (", N is any number" if exported.dynamic_batch else ""),
         "parameters": params,
+        **({"precision": _half(exported)} if exported.half else {}),
         "operators": ", ".join(f"{count} {name}" for name, count in exported.operators.items()),
-        "largest error": f"{exported.error:.1e} of the largest output, against PyTorch, run by {exported.runtime}",
+        "largest error": f"{exported.error:.1e} of the largest output, against PyTorch, run by {exported.runtime}; "
+        f"up to {exported.tolerance:.0e} is allowed",
     }
+
+
+def _shape(shape: tuple[int, ...], dynamic_batch: bool) -> str:
+    return "x".join(["N" if dynamic_batch else str(shape[0]), *map(str, shape[1:])])
+
+
+def _half(exported: Exported) -> str:
+    stored = f"{2 * exported.params:,} bytes instead of {4 * exported.params:,}"
+    return f"weights in float16, {stored}; inputs and outputs in float32"

@@ -1,4 +1,4 @@
-"""A model as an ONNX graph with static shapes, in memory."""
+"""A model as an ONNX graph in memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.utils._pytree import MappingKey, tree_flatten_with_path
 
 from kswap.errors import DeployError
 from kswap.runtimes.prepared import failure, in_eval_mode, silence
+from kswap.runtimes.variants import FREE_BATCH, InHalfPrecision, batch_shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -23,22 +24,31 @@ _OPSET = 20
 _MOST_BYTES = 2**31 - 2**24
 
 
-def onnx_graph(model: nn.Module, inputs: tuple[Any, ...], quick: bool = False) -> onnx.ModelProto:
-    """The graph of ``model`` in eval mode for inputs of exactly these shapes.
+def onnx_graph(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    quick: bool = False,
+    dynamic_batch: bool = False,
+    half: bool = False,
+) -> onnx.ModelProto:
+    """The graph of ``model`` in eval mode for inputs of exactly these shapes, or with a free batch.
 
     Inputs are called ``input`` (or ``input_0``, ``input_1``, ...), outputs ``output``, ``output_0``, ... or after
     the keys of a dict. ``quick`` takes PyTorch's older exporter, which needs a hundredth of the time for a few
-    layers and writes the same operators; where that fails, the usual one. Raises :class:`DeployError`.
+    layers and writes the same operators; where that fails, the usual one. ``half`` computes in float16, between inputs
+    and outputs in float32. Raises :class:`DeployError`.
     """
     model = in_eval_mode(model)
     _check(model, inputs)
+    exported = InHalfPrecision(model) if half else model
     names = [*_names("input", inputs[0] if len(inputs) == 1 else inputs), *_names("output", _run(model, inputs))]
-    graph = _quick(model, inputs) if quick else None
+    graph = _quick(exported, inputs) if quick and not dynamic_batch else None
     if graph is None:
         try:
-            graph = _export(model, inputs)
+            graph = _export(exported, inputs, batch_shapes(exported, inputs) if dynamic_batch else None)
         except Exception as error:
-            raise failure("torch.onnx", model, error, "try torch-export, or the targets eager and inductor") from error
+            mend = FREE_BATCH if dynamic_batch else "try torch-export, or the targets eager and inductor"
+            raise failure("torch.onnx", model, error, mend) from error
     ends = [value.name for value in (*graph.graph.input, *graph.graph.output)]
     if len(ends) != len(names):
         raise DeployError(
@@ -169,7 +179,7 @@ def _names(stem: str, value: Any) -> list[str]:
     return names if len(set(names)) == len(names) else [f"{stem}_{number}" for number in range(len(names))]
 
 
-def _export(model: nn.Module, inputs: tuple[Any, ...]) -> onnx.ModelProto:
+def _export(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> onnx.ModelProto:
     with silence(), torch.no_grad():
         program = torch.onnx.export(
             model,
@@ -177,6 +187,7 @@ def _export(model: nn.Module, inputs: tuple[Any, ...]) -> onnx.ModelProto:
             dynamo=True,
             verbose=False,
             opset_version=_OPSET,
+            dynamic_shapes=shapes,
         )
     assert program is not None
     graph: onnx.ModelProto = program.model_proto

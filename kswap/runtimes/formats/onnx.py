@@ -10,13 +10,13 @@ from kswap.runtimes.formats.format import Format
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kswap.runtimes.formats.format import Run
+    from kswap.runtimes.formats.format import Run, Variant
 
 
-def _write(model: nn.Module, inputs: tuple[Any, ...], path: Path) -> list[str]:
+def _write(model: nn.Module, inputs: tuple[Any, ...], path: Path, variant: Variant) -> list[str]:
     from kswap.runtimes.onnx_graph import onnx_graph, operators_of
 
-    graph = onnx_graph(model, inputs)
+    graph = onnx_graph(model, inputs, dynamic_batch=variant.dynamic_batch, half=variant.half)
     path.write_bytes(graph.SerializeToString())
     return operators_of(graph)
 

@@ -10,23 +10,25 @@ from kswap.runtimes.formats.format import Format
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kswap.runtimes.formats.format import Run
+    from kswap.runtimes.formats.format import Run, Variant
 
 _NO_OPERATORS = ("Constant", "Parameter", "Result")
 
 
-def _write(model: nn.Module, inputs: tuple[Any, ...], path: Path) -> list[str]:
+def _write(model: nn.Module, inputs: tuple[Any, ...], path: Path, variant: Variant) -> list[str]:
     import openvino
     from openvino.passes import ConstantFolding, Manager
 
     from kswap.runtimes.onnx_graph import onnx_graph
 
-    made = openvino.Core().read_model(onnx_graph(model, inputs).SerializeToString())
+    graph = onnx_graph(model, inputs, dynamic_batch=variant.dynamic_batch)
+    made = openvino.Core().read_model(graph.SerializeToString())
     # ONNX keeps weights of groups flat: without folding, the file would reshape them at each load.
     passes = Manager()
     passes.register_pass(ConstantFolding())
     passes.run_passes(made)
-    openvino.save_model(made, str(path), compress_to_fp16=False)
+    # Only what is stored is half: a device computes in the precision that suits it.
+    openvino.save_model(made, str(path), compress_to_fp16=variant.half)
     types = [node.get_type_name() for node in made.get_ordered_ops()]
     return [type_ for type_ in types if type_ not in _NO_OPERATORS]
 
