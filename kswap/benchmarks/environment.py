@@ -15,7 +15,7 @@ from kswap.malloc import KEEPING, has_glibc
 from kswap.packages import installed_versions
 from kswap.version import __version__
 
-_PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "openvino")
+_PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "openvino", "executorch")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def optimize_for_inference(
         model: stays unchanged.
         example_input: what the model will be called with, at the batch that counts; ``None`` is one random sample of
             its own input size.
-        target: what will run it: ``"eager"``, ``"inductor"``, ``"onnxruntime"``, ``"openvino"`` or ``"cuda"``.
+        target: what will run it: ``"eager"``, ``"inductor"``, ``"onnxruntime"``, ``"openvino"``, ``"executorch"`` or
+            ``"cuda"``.
         autotune: measure the implementations of each block on its own input in ``target``, then several selections of
             them in the whole model; otherwise estimate.
         threads: of one operator, while measuring.

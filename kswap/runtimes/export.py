@@ -59,8 +59,8 @@ def export_model(
         model: A module on the CPU.
         inputs: A tensor, or a tuple of positional inputs, on the CPU; the file takes inputs of exactly these shapes,
             or with any batch where that is free.
-        to: One of :data:`kswap.runtimes.formats.FORMATS`: ``"onnx"`` (``.onnx``), ``"torch-export"`` (``.pt2``) or
-            ``"openvino"`` (``.xml``, with the weights in ``.bin`` beside it).
+        to: One of :data:`kswap.runtimes.formats.FORMATS`: ``"onnx"`` (``.onnx``), ``"torch-export"`` (``.pt2``),
+            ``"openvino"`` (``.xml``, with the weights in ``.bin`` beside it) or ``"executorch"`` (``.pte``).
         path: The file.
         force: Overwrites files that are there.
         params_compact: The parameters of the model before it was optimised, for the result; else those of ``model``.
@@ -127,6 +127,8 @@ def _largest_error(model: nn.Module, run: Run, inputs: tuple[Any, ...]) -> float
             with torch.no_grad():
                 expected = tensors_in(model(*drawn))
             errors.append(relative_error(expected, run(drawn)))
+        except DeployError:
+            raise
         except Exception as error:
             batch = tensors_in(inputs)[0].shape[0]
             raise DeployError(

@@ -27,10 +27,20 @@ from kswap.runtimes.formats import FORMATS
 from kswap.runtimes.formats.destination import check_destination
 
 SMALL = "mobilenetv3_small_050"
-NAMES = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml"}
+NAMES = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml", "executorch": "model.pte"}
+OUTSIDE = " (not delegated)"
 # What a shuffle made of reshapes would leave, by format.
-TRANSPOSES = {"Transpose", "aten.permute.default", "aten.transpose.int"}
-SHUFFLES = {"Gather", "aten.index_select.default", "Concat", "aten.cat.default", "Slice", "aten.narrow.default"}
+TRANSPOSES = {"Transpose", "aten.permute.default", "aten.transpose.int", "aten.permute_copy.default"}
+SHUFFLES = {
+    "Gather",
+    "aten.index_select.default",
+    f"aten.index_select.default{OUTSIDE}",
+    "Concat",
+    "aten.cat.default",
+    "Slice",
+    "aten.narrow.default",
+    "aten.slice_copy.Tensor",
+}
 
 
 class Heads(nn.Module):
@@ -72,7 +82,8 @@ def test_blocks_as_they_were_trained_shuffle_by_one_gather_each(to: str, tmp_pat
     assert exported.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
     shuffles = sum(isinstance(module, kswap.nn.Interleave) for module in model.modules())
     assert shuffles
-    assert sum(exported.operators.get(name, 0) for name in ("Gather", "aten.index_select.default")) == shuffles
+    gathers = ("Gather", "aten.index_select.default", f"aten.index_select.default{OUTSIDE}")
+    assert sum(exported.operators.get(name, 0) for name in gathers) == shuffles
     assert not TRANSPOSES & set(exported.operators)
     assert reshapes(exported.operators) == 1  # before the classifier
 
@@ -85,6 +96,7 @@ def test_optimised_models_hold_neither_shuffles_nor_slices(to: str, tmp_path: Pa
     assert not (TRANSPOSES | SHUFFLES) & set(exported.operators)
     assert reshapes(exported.operators) == 1
     assert not any("norm" in name.lower() for name in exported.operators)
+    assert not any(name.endswith(OUTSIDE) for name in exported.operators)
 
 
 def run_onnx(path: Path, x: Tensor) -> list[Any]:
@@ -104,8 +116,20 @@ def run_torch_export(path: Path, x: Tensor) -> list[Any]:
     return [found["logits"], *found["maps"]]
 
 
+def run_executorch(path: Path, x: Tensor) -> list[Any]:
+    from executorch.runtime import Runtime
+
+    return list(Runtime.get().load_program(path).load_method("forward").execute([x]))
+
+
 @pytest.mark.parametrize(
-    ("to", "run"), [("onnx", run_onnx), ("torch-export", run_torch_export), ("openvino", run_openvino)]
+    ("to", "run"),
+    [
+        ("onnx", run_onnx),
+        ("torch-export", run_torch_export),
+        ("openvino", run_openvino),
+        ("executorch", run_executorch),
+    ],
 )
 def test_the_file_gives_all_outputs_of_a_dict(
     to: str, run: Callable[[Path, Tensor], list[Any]], tmp_path: Path
@@ -234,6 +258,10 @@ def test_a_missing_package_and_a_file_in_the_way_are_refused_before_loading(
     done = command(str(saved), "--to", "openvino")
     assert done.exit_code == 2
     assert done.stderr == "Error: openvino needs openvino: pip install 'kswap[openvino]'\n"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "executorch" else found(name))
+    done = command(str(saved), "--to", "executorch")
+    assert done.exit_code == 2
+    assert done.stderr == "Error: executorch needs executorch: pip install 'kswap[executorch]'\n"
 
 
 def test_the_command_gives_markdown(saved: Path, tmp_path: Path) -> None:

@@ -84,13 +84,13 @@ def test_a_converted_network_gives_the_same_in_every_runtime(target: str) -> Non
         assert_same(prepare(model, (x,), target, threads=1, quick=True).outputs(), [model(x)])
 
 
-@pytest.mark.parametrize("target", ["eager", *ON_ONNX])
+@pytest.mark.parametrize("target", ["eager", *ON_ONNX, "executorch"])
 def test_several_inputs_and_nested_outputs_keep_their_order(target: str) -> None:
     a, b = torch.randn(2, 3), torch.randn(2, 3)
     assert_same(prepare(Sum().eval(), (a, b), target, threads=1).outputs(), [a + b, a * b])
 
 
-@pytest.mark.parametrize("target", ["eager", *ON_ONNX])
+@pytest.mark.parametrize("target", ["eager", *ON_ONNX, "executorch"])
 def test_a_model_in_training_mode_is_run_in_eval_mode_and_stays_in_training(target: str) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.9)).train()
     x = torch.randn(1, 3, 4, 4)
@@ -130,6 +130,34 @@ def test_threads_are_those_that_were_asked_for() -> None:
         ready.run()
     assert seen == [before + 2]
     assert torch.get_num_threads() == before
+
+
+def test_passes_of_executorch_outlive_the_pool_of_threads_that_they_were_loaded_with() -> None:
+    """The runtime keeps a pointer to that pool, which another number of threads frees."""
+    from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count as threads
+
+    x = torch.randn(1, 24, 5, 5)
+    model = bottleneck()
+    before = threads()
+    ready = prepare(model, (x,), "executorch", threads=before + 1)
+    assert threads() == before
+    for count in (1, before + 2, None):
+        with find_target("executorch").settings(count):
+            assert threads() == (count or before)
+            with torch.no_grad():
+                assert_same(ready.outputs(), [model(x)])
+
+
+def test_an_executorch_that_fails_says_which_versions_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from executorch.runtime import Method
+
+    def fails(self: Method, inputs: Any) -> Any:
+        raise RuntimeError("tensor does not have a device\nand where")
+
+    monkeypatch.setattr(Method, "execute", fails)
+    with pytest.raises(DeployError, match=r"does not have a device\): .* 1\.2 goes with torch 2\.11") as error:
+        prepare(bottleneck(), (torch.zeros(1, 24, 4, 4),), "executorch")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -205,6 +233,7 @@ def test_unknown_targets_are_refused_with_a_hint() -> None:
         ("onnxruntime", "onnxscript", "export"),
         ("openvino", "openvino", "openvino"),
         ("openvino", "onnx", "export"),
+        ("executorch", "executorch", "executorch"),
     ],
 )
 def test_a_missing_package_names_its_extra(
@@ -226,7 +255,7 @@ def test_cuda_and_inductor_say_what_they_miss(monkeypatch: pytest.MonkeyPatch) -
         check_target("inductor")
 
 
-@pytest.mark.parametrize("target", ["inductor", *ON_ONNX])
+@pytest.mark.parametrize("target", ["inductor", *ON_ONNX, "executorch"])
 def test_a_model_that_a_runtime_cannot_take_is_one_sentence(target: str) -> None:
     class Broken(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

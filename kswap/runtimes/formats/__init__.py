@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from kswap.errors import DeployError, nearest
-from kswap.runtimes.formats import onnx, openvino, torch_export
+from kswap.runtimes.formats import executorch, onnx, openvino, torch_export
 from kswap.runtimes.formats.format import Format
 from kswap.runtimes.targets import find_target
 
-FORMATS: dict[str, Format] = {format_.name: format_ for format_ in (onnx.FORMAT, torch_export.FORMAT, openvino.FORMAT)}
+FORMATS: dict[str, Format] = {
+    format_.name: format_ for format_ in (onnx.FORMAT, torch_export.FORMAT, openvino.FORMAT, executorch.FORMAT)
+}
 
 
 def check_format(name: str) -> Format:

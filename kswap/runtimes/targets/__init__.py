@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kswap.errors import DeployError, nearest
-from kswap.runtimes.targets import cuda, eager, inductor, onnxruntime, openvino
+from kswap.runtimes.targets import cuda, eager, executorch, inductor, onnxruntime, openvino
 from kswap.runtimes.targets.target import Target
 
 if TYPE_CHECKING:
@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from kswap.runtimes.prepared import Prepared
 
 TARGETS: dict[str, Target] = {
-    target.name: target for target in (eager.TARGET, inductor.TARGET, onnxruntime.TARGET, openvino.TARGET, cuda.TARGET)
+    target.name: target
+    for target in (
+        eager.TARGET,
+        inductor.TARGET,
+        onnxruntime.TARGET,
+        openvino.TARGET,
+        executorch.TARGET,
+        cuda.TARGET,
+    )
 }
 
 
