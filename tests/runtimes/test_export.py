@@ -264,6 +264,13 @@ def test_a_missing_package_and_a_file_in_the_way_are_refused_before_loading(
     assert done.stderr == "Error: executorch needs executorch: pip install 'kswap[executorch]'\n"
 
 
+@pytest.mark.parametrize("option", ["--half", "--dynamic-batch"])
+def test_executorch_says_what_it_cannot_do_before_the_work(option: str, saved: Path) -> None:
+    done = command(str(saved), "--to", "executorch", option)
+    assert done.exit_code == 2
+    assert f"Error: executorch does not go with {option}: " in done.stderr
+
+
 def test_the_command_gives_markdown(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "a_b.pt2"
     done = command(str(saved), "--to", "torch-export", "--as-is", "--out", str(out), "--format", "md")
