@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 
 from kswap.errors import DeployError
 from kswap.nn.implementation import Implementation, ImplementationId
@@ -23,12 +23,14 @@ class Candidates:
         norms: how many norms inside the block were folded.
         likeness: equal for two blocks where one measurement of the same input shape does for both.
         group: blocks of the same text meet the same neighbours in a network, and are tuned together.
+        absent: why others cannot run on this machine, by their identifiers.
     """
 
     implementations: tuple[Implementation, ...]
     norms: int
     likeness: Hashable
     group: str
+    absent: Mapping[ImplementationId, str] = field(default_factory=dict)
 
     @property
     def densest(self) -> Implementation:
@@ -40,6 +42,8 @@ class Candidates:
         for implementation in self.implementations:
             if implementation.id == wanted:
                 return implementation
+        if wanted in self.absent:
+            raise DeployError(f"{wanted} cannot run: {self.absent[wanted]}; optimise the model again, here")
         known = ", ".join(str(implementation.id) for implementation in self.implementations)
         raise DeployError(f"there is no implementation {wanted}: there are {known}; optimise the model again")
 
@@ -48,12 +52,12 @@ class Candidates:
         return tuple(implementation for implementation in self.implementations if implementation.runs_in(target))
 
     def shortlist(self, target: str, most: int) -> tuple[Implementation, ...]:
-        """The first one and those with the least estimated cost, ``most`` in all."""
+        """The first one, those that are only taken if measured, and those of the least cost, ``most`` in all."""
         first, *rest = self.for_target(target)
-        return (first, *sorted(rest, key=lambda one: one.cost.estimate)[: most - 1])
+        return (first, *sorted(rest, key=lambda one: (not one.only_measured, one.cost.estimate))[: most - 1])
 
     def estimated(self, target: str) -> Implementation:
         """The one to take without measuring: the first, unless another is estimated to be clearly quicker."""
-        first, *_ = found = self.for_target(target)
+        first, *_ = found = [one for one in self.for_target(target) if not one.only_measured]
         best = min(found, key=lambda one: one.cost.estimate)
         return best if best.cost.estimate < _MARGIN * first.cost.estimate else first

@@ -41,7 +41,7 @@ class PointwiseBlock(nn.Module, ABC):
     """
 
     # TorchScript compiles properties unless they are named here.
-    __jit_unused_properties__: ClassVar = ["layers", "stages", "grouped_layers", "weight", "bias"]
+    __jit_unused_properties__: ClassVar = ["layers", "stages", "grouped_layers", "weight", "bias", "can_fuse"]
 
     if TYPE_CHECKING:  # TorchScript would read the annotation as a text and fail
         plan: BlockPlan

@@ -114,6 +114,8 @@ class Implementation:
         build: returns the module that takes the place of the block: the same input, the same output.
         targets: the targets that can run it; ``None`` is every target.
         has_backward: whether it can be trained: gradients reach the parameters of the block itself.
+        only_measured: whether it is taken only where it was measured to be the quickest, since its cost says too little
+            about its time.
     """
 
     id: ImplementationId
@@ -121,6 +123,7 @@ class Implementation:
     build: Callable[[], nn.Module] = field(repr=False, compare=False)
     targets: frozenset[str] | None = None
     has_backward: bool = False
+    only_measured: bool = False
 
     def runs_in(self, target: str) -> bool:
         """Whether ``target`` can run it."""

@@ -32,21 +32,29 @@ def operators_are_free(x: Tensor, *layers: nn.Module | None) -> bool:
     Compilers, exporters, counters of operators and the transforms of ``torch.func`` see the plain grouped
     convolution, and layers that carry hooks, a parametrization or a forward pass of their own are called themselves.
     """
+    return (
+        not torch.compiler.is_compiling()
+        and is_unobserved(x)
+        and not any(layer is not None and is_altered(layer) for layer in layers)
+    )
+
+
+def is_unobserved(x: Tensor) -> bool:
+    """Whether nobody but autograd, or a compiler, sees the operators that run on ``x``."""
     return not (
         type(x) is not Tensor
-        or torch.compiler.is_compiling()
         or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or forward_ad._current_level >= 0
         or nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
-        or any(layer is not None and _is_altered(layer) for layer in layers)
     )
 
 
-def _is_altered(layer: nn.Module) -> bool:
+def is_altered(layer: nn.Module, kind: type[nn.Module] = nn.Conv2d) -> bool:
+    """Whether a layer is of another class than ``kind``, or carries hooks or a forward pass of its own."""
     return bool(
-        type(layer) is not nn.Conv2d
+        type(layer) is not kind
         or layer._forward_hooks
         or layer._forward_pre_hooks
         or layer._backward_hooks

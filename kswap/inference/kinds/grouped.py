@@ -2,7 +2,9 @@
 
 Methods of its implementations: ``dense`` is one dense layer; ``k`` a block without L in another way than dense;
 ``collapse`` a grouped layer and a dense one, where the whole block is one matrix; ``sum`` runs K, what follows it,
-and L, and adds; ``chain`` is the same of a block whose plan has no sum.
+and L, and adds; ``chain`` is the same of a block whose plan has no sum. On CUDA devices there are two more, which are
+taken only where they are measured to be the quickest: ``triton`` is the whole block in one kernel, and in ``bmm`` both
+paths of K and L are batched matrix products, one matrix per group.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from torch import Tensor, nn
 from kswap.inference.candidates import Candidates
 from kswap.inference.layer_factory import LayerFactory
 from kswap.inference.matrix import ConcatChannels, MatrixLayer, divisors, one_layer, spread_layers
+from kswap.inference.whole_block import WholeBlock
 from kswap.nn import GroupedBlock, GroupedPointwise, Interleave
 from kswap.nn.affine import Affine, affine_of
 from kswap.nn.affine_norm import in_order, split_norm
+from kswap.nn.fused_block import why_no_device, why_no_kernels
 from kswap.nn.implementation import DENSE, Cost, Implementation, ImplementationId
 from kswap.nn.norms_and_activations import is_activation
 from kswap.planner.layout import GroupedLayout
@@ -85,8 +89,9 @@ class SecondLayer(nn.Module):
 def candidates(block: GroupedBlock) -> Candidates:
     """The ways to compute a grouped block; see :func:`kswap.inference.kinds.candidates_of`."""
     folded = fold(block)
+    on_gpus, absent = _on_gpus(block)
     return Candidates(
-        implementations=tuple(implementations_of(folded)),
+        implementations=(*implementations_of(folded), *on_gpus),
         norms=sum(split_norm(norm)[0] is not None for norm in _norms(block)),
         likeness=(
             block.plan,
@@ -96,7 +101,30 @@ def candidates(block: GroupedBlock) -> Candidates:
             repr(folded.shuffle),
         ),
         group=_group(block, folded),
+        absent=absent,
     )
+
+
+def _on_gpus(block: GroupedBlock) -> tuple[list[Implementation], dict[ImplementationId, str]]:
+    """The implementations for CUDA devices, and why there are none here."""
+    found, absent = list[Implementation](), dict[ImplementationId, str]()
+    if not block.can_fuse:
+        return found, absent
+    plan = block.plan
+    assert plan.k is not None
+    second, sums = 0 if plan.l is None else plan.l.weights, plan.l is not None and plan.sum
+    inputs, outputs = plan.in_channels, plan.out_channels
+    costs = {
+        "triton": Cost((1 + sums) * plan.k.weights + second, inputs + outputs),
+        "bmm": Cost(plan.k.weights + second, inputs + outputs * (1 + 5 * (second > 0))),
+    }
+    for method, obstacle in (("triton", why_no_kernels()), ("bmm", why_no_device())):
+        if obstacle is not None:
+            absent[_id(method)] = obstacle
+            continue
+        build = partial(WholeBlock, block, by_kernel=method == "triton")
+        found.append(Implementation(_id(method), costs[method], build, frozenset({"cuda"}), only_measured=True))
+    return found, absent
 
 
 def _norms(block: GroupedBlock) -> tuple[nn.Module | None, ...]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor, nn
 
 from kswap.errors import PlanError
 from kswap.nn.block import ACTIVATION, LAYER, NORM, PointwiseBlock, Stage
+from kswap.nn.fused_block import are_known
+from kswap.nn.fused_forward import fused_forward
 from kswap.nn.group_merging import GroupMerging
 from kswap.nn.grouped import GroupedPointwise, Interleave
 from kswap.planner.layer_plan import LayerPlan
@@ -66,6 +69,7 @@ class GroupedBlock(PointwiseBlock):
             self.l_act = copy.deepcopy(activation)
         for layer in self.grouped_layers:
             layer.requires_grad_(weight.requires_grad)
+        self.fused = False
 
     @property
     def grouped_layers(self) -> tuple[GroupedPointwise, ...]:
@@ -108,7 +112,39 @@ class GroupedBlock(PointwiseBlock):
         if self.l is not None:
             self.l.compute_as_(l)
 
+    @property
+    def can_fuse(self) -> bool:
+        """Whether there are kernels in Triton for the block: for its layers, norms and activations."""
+        return are_known(*self.fused_stages())
+
+    def compute_fused_(self) -> None:
+        """Compute the block by kernels in Triton on CUDA devices, in place; elsewhere nothing changes.
+
+        What they compute, parameters and state dict are unchanged. Raises :class:`kswap.errors.PlanError` where there
+        is no kernel for what the block holds.
+        """
+        if not self.can_fuse:
+            raise PlanError(
+                "there is no fused kernel for this block: its layers, its norm or its activation are of another kind"
+            )
+        self.fused = True
+
+    def fused_stages(self) -> tuple[Stage, Stage | None]:
+        """K and L with what follows them, the interleave left out."""
+        k = Stage("k", self.k, self.k_norm, self.k_act)
+        return k, None if self.l is None else Stage("l", self.l, self.l_norm, self.l_act)
+
+    def _fused(self, x: Tensor) -> Tensor | None:
+        """The output by kernels in Triton, or ``None`` where those cannot compute it."""
+        step = 1 if self.interleave is None else self.interleave.step
+        y = fused_forward(x, self, *self.fused_stages(), step, self.sums)
+        return self.interleave(y) if y is not None and self.l is None and self.interleave is not None else y
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused and not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            fused = self._fused(x)
+            if fused is not None:
+                return fused
         k: Tensor = self.k(x)
         if self.k_norm is not None:
             k = self.k_norm(k)

@@ -3,7 +3,7 @@
 The methods of its implementations are ``converted``, in which :func:`kswap.nn.group_merging.quick_merging` decides,
 and ``merge``: ``k_groups`` are the groups in which K is computed, ``l_groups`` those of L (see
 :class:`kswap.nn.group_merging.GroupMerging`). 0 is PyTorch's grouped convolution; a layer that is not named is as
-converted.
+converted. ``triton`` is the whole block by fused kernels, on CUDA devices (see :mod:`kswap.nn.fused_block`).
 """
 
 from __future__ import annotations
@@ -12,24 +12,47 @@ from functools import partial
 
 from torch import nn
 
+from kswap.errors import PlanError
 from kswap.nn import GroupedBlock, GroupedPointwise
+from kswap.nn.fused_block import why_no_kernels
 from kswap.nn.group_merging import GroupMerging, group_mergings
 from kswap.nn.implementation import Cost, Implementation, ImplementationId
 from kswap.training.trainable import Trainable, stock_only, with_shared_tensors
 
+_FUSED = ImplementationId.of("grouped", "triton")
 _STOCK = 0  # groups of a layer that is computed by PyTorch's grouped convolution
 
 
 def trainable(block: GroupedBlock) -> Trainable:
-    """The mergings of K, then those of L; see :func:`kswap.training.kinds.trainable`."""
+    """The mergings of K, then those of L, then the fused one; see :func:`kswap.training.kinds.trainable`."""
+    fuses = block.weight.is_cuda and block.can_fuse and why_no_kernels() is None
+    fused = (lambda near: (near, _fused(block)),) if fuses else ()
     if not block.k.can_merge:
-        return stock_only(block, _cost(block, {}))
+        stock = stock_only(block, _cost(block, {}))
+        return Trainable(stock.estimated, lambda id_: _fused(block) if id_ == _FUSED else stock.named(id_), fused)
     layers = {"k_groups": block.k} if block.l is None else {"k_groups": block.k, "l_groups": block.l}
     return Trainable(
         _implementation(block, {}),
-        lambda id_: _implementation(block, dict(id_.parameters)),
-        tuple(partial(_others, block, name, layer) for name, layer in layers.items()),
+        lambda id_: _fused(block) if id_ == _FUSED else _implementation(block, dict(id_.parameters)),
+        (*(partial(_others, block, name, layer) for name, layer in layers.items()), *fused),
     )
+
+
+def _fused(block: GroupedBlock) -> Implementation:
+    """Raises :class:`kswap.errors.PlanError` where there are no kernels for the block, or none can run here."""
+    obstacle = why_no_kernels()
+    if obstacle is not None:
+        raise PlanError(f"{_FUSED} cannot run: {obstacle}")
+    cost = Cost((1 + block.sums) * block.plan.weights, block.in_channels + block.out_channels)
+    build = partial(_build_fused, block)
+    return Implementation(_FUSED, cost, build, frozenset({"cuda"}), has_backward=True, only_measured=True)
+
+
+def _build_fused(block: GroupedBlock) -> nn.Module:
+    made = with_shared_tensors(block)
+    assert isinstance(made, GroupedBlock)
+    made.compute_fused_()
+    return made
 
 
 def _implementation(block: GroupedBlock, groups: dict[str, int]) -> Implementation:
