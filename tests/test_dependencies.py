@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # These bring so much along that they are not installed for every run of the tests.
-NOT_FOR_TESTS = {"ray", "datasets"}
+NOT_FOR_TESTS = {"ray", "datasets", "nncf"}
 EXTRAS = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines]
 
 

@@ -39,7 +39,7 @@ FLOORS = (
     {"training"},
     {"benchmarks"},
     {"transfer"},
-    {"papers"},
+    {"papers", "quantization"},
     {"keras"},
     {"coverage", "studies", "scans", "checks"},
     {"cli"},

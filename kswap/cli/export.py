@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from kswap.cli.export_int8 import check_quantize_options, export_quantized, open_pictures, quantize_options
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import LOAD_STEPS, parse_size, status, working
 from kswap.cli.pictures import trust_option
@@ -31,6 +33,7 @@ from kswap.runtimes.formats.format import Variant
     help="Choose the implementation of each block by measuring, else by an estimate.",
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Measure with N threads.")
+@quantize_options
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @format_option("export")
 @trust_option
@@ -45,9 +48,11 @@ def export(
     as_is: bool,
     autotune: bool,
     threads: int | None,
+    quantize: str | None,
     force: bool,
     format_: str,
     trust_source: bool,
+    **options: Any,
 ) -> None:
     """A saved model as one file, compared with PyTorch.
 
@@ -60,10 +65,12 @@ def export(
     kswap export DIR --to onnx
     kswap export DIR --to openvino --out model.xml --batch 8
     kswap export DIR --to onnx --dynamic-batch --half
+    kswap export DIR --to onnx --quantize int8 --calibrate photos
     """
     size = parse_size(input_size)
+    check_quantize_options(quantize, half, options)
     chosen = check_format(to)
-    chosen.check(Variant(dynamic_batch, half))
+    chosen.check(Variant(dynamic_batch, half, quantize or ""))
     path = check_destination(to, out or f"{Path(directory).resolve().name}{chosen.suffix}", force)
     with working(f"loading {directory}", LOAD_STEPS):
         import torch
@@ -77,6 +84,9 @@ def export(
         shape = conversion.plan.input_size
         if size is not None:
             shape = call_for(model, conversion.source, size=size).sample_shape
+        if quantize:
+            opened = open_pictures(directory, conversion, input_size, options)
+            shape = opened.preprocessing.input_size
         inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
     if not as_is:
         from kswap.inference.optimize import optimize_for_inference
@@ -89,7 +99,12 @@ def export(
                 bar.advance(note=block, total=total)
 
             model = optimize_for_inference(model, inputs, chosen.target, autotune, threads, found, watch=watched)
+    compact = sum(parameter.numel() for parameter in conversion.model.parameters())
+    if quantize:
+        common = {"batch": batch, "to": to, "path": path, "dynamic_batch": dynamic_batch, "force": force}
+        given = common | {"threads": threads, "params_compact": compact}
+        show(export_quantized(directory, model, opened, options, **given), format_)
+        return
     with status(f"writing {path.name}"):
-        compact = sum(parameter.numel() for parameter in conversion.model.parameters())
         exported = export_model(model, inputs, to, path, force, compact, dynamic_batch, half)
     show(exported, format_)

@@ -134,6 +134,14 @@ VALUES: dict[str, Renderers] = {
             "md": "kswap.runtimes.exported:render_markdown",
         },
     ),
+    "quantized-export": Renderers(
+        "kswap.quantization.result:QuantizedExport",
+        {
+            RICH: "kswap.quantization.rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.quantization.rendering:render_markdown",
+        },
+    ),
     "layer": Renderers("kswap.planner.block_plan:BlockPlan", {RICH: "kswap.report.layer:render_layer", "json": JSON}),
     "evaluation": Renderers(
         "kswap.analysis.evaluation:Evaluation",

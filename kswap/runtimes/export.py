@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from kswap.errors import DeployError, first_line
 from kswap.graph.call import tensors_in
 from kswap.runtimes.exported import Exported
 from kswap.runtimes.formats import FORMATS
-from kswap.runtimes.formats.destination import check_destination
+from kswap.runtimes.formats.destination import check_destination, written_whole
 from kswap.runtimes.formats.format import Variant
 from kswap.runtimes.prepared import in_eval_mode, relative_error
 from kswap.runtimes.variants import FREE_BATCH, with_batch
@@ -80,25 +78,18 @@ def export_model(
     compared = [given, *(with_batch(given, batch) for batch in _BATCHES if dynamic_batch)]
     ready = in_eval_mode(model)
     tolerance = HALF_TOLERANCE if half else TOLERANCE
-    try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as fresh:
-            written = Path(fresh) / target.name
-            # An example with a batch of 1 would fix it: exporters take a 1 for one that never changes.
-            operators = Counter(format_.write(ready, compared[-1], written, variant))
-            run = format_.read(written)
-            largest = _largest([_largest_error(ready, run, inputs) for inputs in compared])
-            if not largest <= tolerance:  # not a number is an error too
-                mend = "export in float32" if half else "export to another format"
-                raise DeployError(
-                    f"{format_.package} returns other outputs than PyTorch (relative error {largest:.1e}, at most "
-                    f"{tolerance:.0e} is allowed{' in half precision' if half else ''}): nothing was written; {mend}"
-                )
-            files = sorted(Path(fresh).iterdir(), key=lambda file: file.name == target.name)
-            size = sum(file.stat().st_size for file in files)
-            for file in files:  # the weights first: who finds the graph finds all
-                os.replace(file, target.parent / file.name)
-    except OSError as error:
-        raise DeployError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
+    with written_whole(target) as written:
+        # An example with a batch of 1 would fix it: exporters take a 1 for one that never changes.
+        operators = Counter(format_.write(ready, compared[-1], written, variant))
+        run = format_.read(written)
+        largest = _largest([_largest_error(ready, run, inputs) for inputs in compared])
+        if not largest <= tolerance:  # not a number is an error too
+            mend = "export in float32" if half else "export to another format"
+            raise DeployError(
+                f"{format_.package} returns other outputs than PyTorch (relative error {largest:.1e}, at most "
+                f"{tolerance:.0e} is allowed{' in half precision' if half else ''}): nothing was written; {mend}"
+            )
+        size = sum(file.stat().st_size for file in written.parent.iterdir())
     params = sum(parameter.numel() for parameter in model.parameters())
     version = importlib.metadata.version(format_.package)
     return Exported(

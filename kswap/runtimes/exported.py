@@ -52,18 +52,19 @@ class Exported:
 
 def render_terminal(exported: Exported, console: Console) -> None:
     """A line per fact."""
-    for label, text in _facts(exported).items():
+    for label, text in facts_of(exported).items():
         console.print(f"{label:<14} {text}", markup=False, soft_wrap=True)
 
 
 def render_markdown(exported: Exported) -> str:
     """The same as a Markdown table."""
-    facts = _facts(exported) | {"file": f"{code(str(exported.path))} ({exported.bytes:,} bytes)"}
+    facts = facts_of(exported) | {"file": f"{code(str(exported.path))} ({exported.bytes:,} bytes)"}
     rows = [(label, text if label == "file" else prose(text)) for label, text in facts.items()]
     return "\n".join([*table(("export", prose(exported.to)), rows, "<<"), ""])
 
 
-def _facts(exported: Exported) -> dict[str, str]:
+def facts_of(exported: Exported) -> dict[str, str]:
+    """What reports say, by its label."""
     params, compact = f"{exported.params:,}", f"{exported.params_compact:,}"
     if exported.params > exported.params_compact:
         params += f", grown from {compact} compact ones: fewer operators, more weights"

@@ -1,8 +1,11 @@
-"""Whether an export can be written to a file, checked before any work."""
+"""Whether an export can be written to a file, checked before any work; and how it gets there, whole."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kswap.errors import DeployError
@@ -26,3 +29,19 @@ def check_destination(to: str, path: str | Path, force: bool = False) -> Path:
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK | os.X_OK):
         raise DeployError(f"{path} cannot be written: {target.parent} is no directory that may be written to")
     return target
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A place for the files of an export beside ``target``; at the end of the block they replace those that are there.
+
+    Where the block raises, nothing is left. Raises :class:`DeployError` where nothing can be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as fresh:
+            yield Path(fresh) / target.name
+            # The graph last: who finds it finds its weights too.
+            for file in sorted(Path(fresh).iterdir(), key=lambda file: file.name == target.name):
+                os.replace(file, target.parent / file.name)
+    except OSError as error:
+        raise DeployError(f"{target} cannot be written: {error.strerror or error}; choose another place") from error

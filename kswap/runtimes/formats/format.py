@@ -12,6 +12,8 @@ from kswap.errors import DeployError, wording
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from kswap.runtimes.formats.quantizer import Quantizer
+
     # Runs an exported file on positional inputs, and returns the output tensors in order.
     Run = Callable[[tuple[Any, ...]], list[Tensor]]
 
@@ -23,10 +25,12 @@ class Variant:
     Args:
         dynamic_batch: The first dimension of every input and output is free.
         half: Weights are stored in half precision (float16). Inputs and outputs stay float32.
+        quantize: ``"int8"`` where weights and activations are; empty otherwise.
     """
 
     dynamic_batch: bool = False
     half: bool = False
+    quantize: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Format:
         read: Reads the file, and returns what runs it.
         side_suffixes: The suffixes of the files written beside it.
         cannot: For each field of :class:`Variant` that the format cannot do, why, as the end of a sentence.
+        quantizer: What makes an int8 file of a float32 file of this format; ``None`` where there is no such thing.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Format:
     read: Callable[[Path], Run]
     side_suffixes: tuple[str, ...] = ()
     cannot: Mapping[str, str] = field(default_factory=dict)
+    quantizer: Quantizer | None = None
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Every file that an export to ``path`` writes, ``path`` last.
@@ -66,5 +72,12 @@ class Format:
         """Raise :class:`kswap.errors.DeployError` where the format cannot do what the variant asks for."""
         for name, why in self.cannot.items():
             if getattr(variant, name):
-                option = wording(f"{name}=True", f"--{name.replace('_', '-')}")
+                option = wording(name, f"--{name.replace('_', '-')}")
                 raise DeployError(f"{self.name} does not go with {option}: {why}")
+        if variant.quantize and variant.half:
+            both = wording("half and quantize", "--half and --quantize")
+            raise DeployError(f"{both} both say how numbers are stored: leave one out")
+        if variant.quantize and self.quantizer is None:
+            raise DeployError(f"{self.name} files are not quantised here: export to onnx or openvino for int8")
+        if variant.quantize and self.quantizer is not None:
+            self.quantizer.check_packages()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kswap.runtimes.formats import onnx_int8
 from kswap.runtimes.formats.format import Format
 
 if TYPE_CHECKING:
@@ -37,4 +38,4 @@ def _read(path: Path) -> Run:
     return run
 
 
-FORMAT = Format("onnx", ".onnx", "onnxruntime", "onnxruntime", _write, _read)
+FORMAT = Format("onnx", ".onnx", "onnxruntime", "onnxruntime", _write, _read, quantizer=onnx_int8.QUANTIZER)

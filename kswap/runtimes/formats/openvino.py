@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kswap.runtimes.formats import openvino_int8
 from kswap.runtimes.formats.format import Format
 
 if TYPE_CHECKING:
@@ -48,4 +49,13 @@ def _read(path: Path) -> Run:
     return run
 
 
-FORMAT = Format("openvino", ".xml", "openvino", "openvino", _write, _read, side_suffixes=(".bin",))
+FORMAT = Format(
+    "openvino",
+    ".xml",
+    "openvino",
+    "openvino",
+    _write,
+    _read,
+    side_suffixes=(".bin",),
+    quantizer=openvino_int8.QUANTIZER,
+)
