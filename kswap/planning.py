@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from kswap.graph.tracer import Trace, trace
 from kswap.graph.verify import called_in_training, check_run, holds_unregistered_modules
 from kswap.nn.pointwise import kind_of
 from kswap.planner.edits import Edit, describe
-from kswap.planner.kinds import check_kind, plan_block
+from kswap.planner.kinds import BLOCK_KINDS, check_kind, plan_block
 from kswap.planner.kinds.kind import BlockSettings
 from kswap.planner.narrowing import Narrowing, describe_narrowings
 from kswap.planner.plan import Counts, Plan
@@ -62,17 +62,20 @@ class PlanSettings:
         rank: int | None = None,
         placement: str = "absorbed",
         ch_fraction: float | None = None,
+        align: int | None = None,
     ) -> PlanSettings:
         """Checked settings; ``linear`` makes Linear layers sites as well, as ``match`` in the rules does.
 
         Raises :class:`PlanError` and :class:`kswap.errors.RuleError`.
         """
         check_kind(kind)
-        block = BlockSettings(kind=kind, ch=ch, scheme=scheme, rank=rank)
+        block = BlockSettings(kind=kind, ch=ch, scheme=scheme, rank=rank, align=align)
         loaded = load_rules(rules, scheme=scheme)
         kinds = {kind, loaded.defaults.kind, *(rule.settings.kind for rule in loaded.rules)}
         if rank is not None and "low-rank" not in kinds:
             raise PlanError("rank is for the kind low-rank: ask for that kind as well, or leave the rank out")
+        if align is not None and not any("align" in BLOCK_KINDS[own].keys for own in kinds if own is not None):
+            raise PlanError(f"align is for blocks of groups, and a {kind} block has none: leave align or the kind out")
         if linear and "linear" not in loaded.kinds:
             loaded = replace(loaded, kinds=(*loaded.kinds, "linear"), text="")
         return cls(block, loaded, placement, ch_fraction)
@@ -187,6 +190,7 @@ def plan_of(
     samples = _samples(found, run.observation, call)
     sites = tuple(site.per_sample(samples) for site in found)
     counts = _counts(model, run.observation, samples)
+    planned = tuple(_plan_site(site, settings) for site in sites)
     made = Plan(
         model=title,
         scheme=rules.defaults.scheme or settings.block.scheme,
@@ -194,12 +198,13 @@ def plan_of(
         kind=rules.defaults.kind or settings.block.kind,
         rules=rules.name,
         input_size=call.sample_shape,
-        sites=tuple(_plan_site(site, settings) for site in sites),
+        sites=planned,
         before=before or counts,
         notes=(
             *describe(edits),
             *describe_narrowings(narrowings),
             *_fraction(settings),
+            *_aligned(planned),
             *unused(rules, sites),
             *paper_variant_notes(title),
             *_counted_for(samples, call),
@@ -238,6 +243,18 @@ def _counted_for(samples: int, call: Call) -> tuple[str, ...]:
 def _fraction(settings: PlanSettings) -> tuple[str, ...]:
     share = settings.ch_fraction
     return () if share is None else (f"Ch is {share:g} of the input channels of each site, where no rule sets it",)
+
+
+def _aligned(sites: Iterable[SitePlan]) -> tuple[str, ...]:
+    """How many of the replaced sites have the groups that were asked for, by the number that they are aligned to."""
+    asked: dict[int, list[bool]] = {}
+    for site in sites:
+        if site.replaced and site.layer.align is not None:
+            asked.setdefault(site.layer.align, []).append(site.layer.is_aligned)
+    return tuple(
+        f"groups aligned to {align} in {sum(fit)} of {len(fit)} replaced layers; the reasons of the others say why not"
+        for align, fit in sorted(asked.items())
+    )
 
 
 def check_replaces(made: Plan) -> Plan:

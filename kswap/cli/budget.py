@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Options that the budget decides instead.
-_CHOSEN = ("ch", "kind", "rank", "placement", "ch_fraction", "narrow")
+_CHOSEN = ("ch", "kind", "rank", "placement", "ch_fraction", "narrow", "align")
 
 
 def budget_options(command: Command) -> Command:

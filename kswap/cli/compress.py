@@ -14,7 +14,10 @@ from kswap.cli.options import builder_arguments, check_settings_against_rules, m
 from kswap.cli.pictures import adjusted, data_options, device_option, picture_options
 
 # Options that say what becomes of the sites.
-_PLANNING = ("ch", "scheme", "kind", "rank", "rules", "skip_strides", "linear", "placement", "narrow", "ch_fraction")
+_PLANNING = (
+    *("ch", "scheme", "kind", "rank", "align", "rules", "skip_strides", "linear", "placement", "narrow"),
+    "ch_fraction",
+)
 
 # The other ones that kswap.compress takes as they are.
 _OTHERS = (

@@ -46,6 +46,7 @@ _PLANNING = (
     "placement",
     "narrow",
     "ch_fraction",
+    "align",
 )
 
 fail_if_option = click.option(

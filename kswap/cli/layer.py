@@ -8,6 +8,7 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.planner import BLOCK_KINDS, SCHEMES, BlockSettings, plan_block
+from kswap.planner.alignment import MOST_LANES
 
 
 @click.command()
@@ -18,6 +19,9 @@ from kswap.planner import BLOCK_KINDS, SCHEMES, BlockSettings, plan_block
 @click.option("--scheme", type=click.Choice(list(SCHEMES)), default="v2", show_default=True)
 @click.option("--no-second-layer", is_flag=True, help="K alone, without L.")
 @click.option("--rank", type=click.IntRange(min=1), help="The rank of --kind low-rank; else about as many weights.")
+@click.option(
+    "--align", type=click.IntRange(min=2, max=MOST_LANES), help="Channels and filters of groups in multiples of it."
+)
 @format_option("layer")
 def layer(in_channels: int, out_channels: int, format_: str, no_second_layer: bool, **settings: Any) -> None:
     """Explain the plan of one pointwise convolution.
@@ -26,6 +30,7 @@ def layer(in_channels: int, out_channels: int, format_: str, no_second_layer: bo
 
     \b
     kswap layer 1152 320 --ch 16
+    kswap layer 1152 192 --align 16
     kswap layer 1152 320 --kind low-rank --rank 24
     """
     chosen = BlockSettings(second_layer=not no_second_layer, **settings)

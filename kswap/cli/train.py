@@ -33,6 +33,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _CONVERSION = (
     "ch",
     "ch_fraction",
+    "align",
     "scheme",
     "kind",
     "rank",

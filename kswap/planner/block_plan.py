@@ -6,13 +6,15 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from kswap.errors import PlanError
+from kswap.planner.layout import GroupedLayout
 
 
 class BlockPlan(ABC):
     """What replaces one pointwise layer, in integers, or why the layer is kept.
 
     A kind of block derives a frozen dataclass from this class and is listed in :data:`kswap.planner.kinds.BLOCK_KINDS`.
-    ``ch`` is the number of channels per group that was asked for. ``reason`` says why the plan is what it is.
+    ``ch`` is the number of channels per group that was asked for, and ``align`` what numbers of groups were to be
+    multiples of. ``reason`` says why the plan is what it is.
     """
 
     # The name of the kind, and whether its blocks can take in the norm and activation of the replaced layer.
@@ -23,6 +25,17 @@ class BlockPlan(ABC):
     out_channels: int
     ch: int
     reason: str
+    align: int | None = None
+
+    @property
+    def layouts(self) -> tuple[GroupedLayout, ...]:
+        """The grouped layers of the block; none where it is kept, or of another kind."""
+        return ()
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether inputs and filters of all groups are multiples of ``align``, the number that was asked for."""
+        return self.align is not None and all(layout.is_aligned(self.align) for layout in self.layouts)
 
     @property
     @abstractmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from kswap.errors import PlanError
+from kswap.planner.alignment import aligned_to, check_align
 from kswap.planner.block_plan import BlockPlan, check_whole
 from kswap.planner.layout import GroupedLayout
 
@@ -16,8 +17,8 @@ class LayerPlan(BlockPlan):
 
     ``k`` is ``None`` when the convolution is kept, ``reason`` then says why. ``l`` is ``None`` when the block has no
     second layer, ``interleave_step`` is ``None`` when nothing is interleaved. With ``sum`` false the output is that
-    of L alone instead of K + L. ``scheme``, ``ch`` and ``second_layer`` say how the layout came about; the layout
-    itself is what counts. Raises :class:`PlanError` where its parts do not fit together.
+    of L alone instead of K + L. ``scheme``, ``ch``, ``second_layer`` and ``align`` say how the layout came about; the
+    layout itself is what counts. Raises :class:`PlanError` where its parts do not fit together.
 
     >>> from kswap.planner import plan_layer
     >>> plan = plan_layer(1152, 320, ch=16)
@@ -38,8 +39,11 @@ class LayerPlan(BlockPlan):
     l: GroupedLayout | None  # noqa: E741 - K and L are the names of the papers
     reason: str = field(compare=False)
     sum: bool = True
+    align: int | None = None
 
     def __post_init__(self) -> None:
+        if self.align is not None:
+            check_align(self.align)
         if self.k is None:
             if self.l is not None or self.interleave_step is not None:
                 raise PlanError("a layout without K can have neither L nor interleave")
@@ -100,6 +104,7 @@ class LayerPlan(BlockPlan):
             "scheme": self.scheme,
             "second_layer": self.second_layer,
             "sum": self.sum,
+            **aligned_to(self.align),
             "k": self.k.to_json() if self.k else None,
             "interleave_step": self.interleave_step,
             "l": self.l.to_json() if self.l else None,
@@ -124,6 +129,7 @@ class LayerPlan(BlockPlan):
                 _layout(data.get("l"), out_channels, out_channels),
                 str(data.get("reason", "")),
                 data.get("sum", True),
+                data.get("align"),
             )
         except PlanError as error:
             raise PlanError(f"{what}: {error}") from error

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from kswap.errors import PlanError, nearest
 
 LAYOUT_KEYS = ("groups", "filters_per_group", "extra_groups", "group_width", "replicated")
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of ``number`` that is at most ``most``.
+
+    >>> largest_divisor(512, 100), largest_divisor(97, 10)
+    (64, 1)
+    """
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return max(d for d in (*small, *(number // d for d in small)) if d <= most)
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,31 @@ class GroupedLayout:
     def even(cls, in_channels: int, out_channels: int, groups: int) -> GroupedLayout:
         """The layer of scheme v1: ``groups`` divides both channel numbers, nothing is left over."""
         return cls(in_channels, out_channels, groups, out_channels // groups, 0, in_channels // groups, 0)
+
+    @classmethod
+    def aligned(cls, in_channels: int, out_channels: int, ch: int, align: int) -> GroupedLayout | None:
+        """The most groups of at least ``ch`` channels whose inputs and filters are multiples of ``align``.
+
+        Nothing is replicated or left over. ``None`` where the channel numbers allow no such groups.
+
+        >>> GroupedLayout.aligned(480, 80, ch=16, align=16).short()
+        '5x16'
+        >>> GroupedLayout.aligned(480, 40, ch=16, align=16) is None
+        True
+        """
+        if in_channels % align or out_channels % align:
+            return None
+        common = math.gcd(in_channels // align, out_channels // align)
+        groups = largest_divisor(common, max(in_channels // ch, 1))
+        return cls.even(in_channels, out_channels, groups)
+
+    def is_aligned(self, align: int) -> bool:
+        """Whether inputs and filters of each group are multiples of ``align``, and there is no second path.
+
+        >>> GroupedLayout.of(192, 1152, ch=16).is_aligned(16), GroupedLayout.of(1152, 320, ch=16).is_aligned(16)
+        (True, False)
+        """
+        return not (self.extra_groups or self.group_width % align or self.filters_per_group % align)
 
     @property
     def weights(self) -> int:

@@ -1,7 +1,7 @@
 """Which pointwise layers are replaced, with which Ch and scheme, and why: rule files, read and applied.
 
 A rule file is TOML. Its head may hold ``description`` (text) and the defaults ``kind``, ``scheme``, ``ch``,
-``second_layer``, ``sum``, ``rank``, ``placement`` and ``activation``; then come ``[[rule]]`` tables::
+``second_layer``, ``sum``, ``align``, ``rank``, ``placement`` and ``activation``; then come ``[[rule]]`` tables::
 
     description = "EfficientNet with wider groups at the end"
 
@@ -35,9 +35,10 @@ The head may also exchange activations over the whole network, by class: ``swap_
 
 A rule sets one or more of ``keep`` (``true`` keeps the layer; ``false`` takes back what a less specific rule
 kept), ``kind`` (one of :data:`kswap.planner.kinds.BLOCK_KINDS`), ``ch``, ``scheme``, ``second_layer`` (``false``: K
-alone), ``sum`` (``false``: L alone instead of K + L), ``rank`` (of a low-rank block; without it the rank whose weights
-come nearest to those of the grouped block), ``placement`` (``"absorbed"`` or ``"linear"``) and ``activation`` (one of
-:data:`kswap.planner.activations.ACTIVATIONS`; a linear block has none); ``why`` is the
+alone), ``sum`` (``false``: L alone instead of K + L), ``align`` (inputs and filters of each group in multiples of this
+number where channel numbers allow it, such as 16 for ONNX Runtime with AVX-512), ``rank`` (of a low-rank block; without
+it the rank whose weights come nearest to those of the grouped block), ``placement`` (``"absorbed"`` or ``"linear"``)
+and ``activation`` (one of :data:`kswap.planner.activations.ACTIVATIONS`; a linear block has none); ``why`` is the
 reason that readers are shown.
 
 **Precedence.** Decided for each key by itself, so that two rules can each set a different key of one site:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kswap.errors import PlanError, RuleError
 from kswap.planner.activations import ACTIVATIONS
+from kswap.planner.alignment import check_align
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.kinds.kind import check_rank
 from kswap.planner.schemes import SCHEMES, check_ch
@@ -16,7 +17,7 @@ from kswap.planner.sites import CONVOLUTIONS, LAYER_KINDS
 from kswap.rules.checking import check_flag, check_table, check_text, check_word, toml_text
 from kswap.rules.matching import Match
 
-DEFAULT_KEYS = ("kind", "scheme", "ch", "second_layer", "sum", "rank", "placement", "activation")
+DEFAULT_KEYS = ("kind", "scheme", "ch", "second_layer", "sum", "align", "rank", "placement", "activation")
 SETTING_KEYS = ("keep", *DEFAULT_KEYS)
 RULE_KEYS = ("match", *SETTING_KEYS, "why")
 FILE_KEYS = ("description", "match", *DEFAULT_KEYS, "swap_activations", "rule")
@@ -35,6 +36,7 @@ class SiteSettings:
     kind: str | None = None
     sum: bool | None = None
     rank: int | None = None
+    align: int | None = None
 
     def __post_init__(self) -> None:
         for label in ("keep", "second_layer", "sum"):
@@ -49,7 +51,7 @@ class SiteSettings:
         for label, known in words.items():
             if getattr(self, label) is not None:
                 check_word(getattr(self, label), known, label)
-        for check, number in ((check_ch, self.ch), (check_rank, self.rank)):
+        for check, number in ((check_ch, self.ch), (check_rank, self.rank), (check_align, self.align)):
             if number is not None:
                 try:
                     check(number)
@@ -57,6 +59,8 @@ class SiteSettings:
                     raise RuleError(str(error)) from error
         if self.rank is not None and self.kind is not None and "rank" not in BLOCK_KINDS[self.kind].keys:
             raise RuleError(f"{_an(self.kind)} block has no rank; leave out rank, or set kind = 'low-rank'")
+        if self.align is not None and self.kind is not None and "align" not in BLOCK_KINDS[self.kind].keys:
+            raise RuleError(f"{_an(self.kind)} block has no groups to align; leave out align, or set another kind")
         takes_in = self.kind is None or BLOCK_KINDS[self.kind].plan_class.absorbs
         if self.placement == "absorbed" and not takes_in:
             raise RuleError(f"{_an(self.kind)} block takes in no norm or activation; leave out placement")

@@ -47,7 +47,7 @@ WORK_SUFFIX = ".compressing"
 _PROJECTED, _DISTILLED, _STAGES = "projected", "distilled", "stages.json"
 # Arguments of kswap.plan that say what becomes of the sites; those that a library of blocks takes, too.
 _LIBRARY = ("scheme", "rules", "input_size", "skip_strides", "linear")
-_PLANNING = (*_LIBRARY, "ch", "kind", "rank", "placement", "narrow", "ch_fraction")
+_PLANNING = (*_LIBRARY, "ch", "kind", "rank", "placement", "narrow", "ch_fraction", "align")
 
 
 @recorded("kswap.compress")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from kswap.errors import PlanError
+from kswap.planner.alignment import aligned_to, check_align, fit_to, reasons
 from kswap.planner.block_plan import BlockPlan, check_whole
 from kswap.planner.kinds.kind import BlockKind, BlockSettings
 from kswap.planner.layout import GroupedLayout
@@ -39,8 +40,11 @@ class AssignedPlan(BlockPlan):
     reads: tuple[int, ...] | None
     writes: tuple[int, ...] | None
     reason: str = field(compare=False)
+    align: int | None = None
 
     def __post_init__(self) -> None:
+        if self.align is not None:
+            check_align(self.align)
         if self.k is None:
             if self.reads is not None or self.writes is not None:
                 raise PlanError("a layout without K can have neither reads nor writes")
@@ -58,6 +62,10 @@ class AssignedPlan(BlockPlan):
     @property
     def replaces(self) -> bool:
         return self.k is not None
+
+    @property
+    def layouts(self) -> tuple[GroupedLayout, ...]:
+        return () if self.k is None else (self.k,)
 
     @property
     def is_assigned(self) -> bool:
@@ -120,6 +128,7 @@ class AssignedPlan(BlockPlan):
         return {
             "ch": self.ch,
             "scheme": self.scheme,
+            **aligned_to(self.align),
             "k": self.k.to_json() if self.k else None,
             "reads": None if self.reads is None else list(self.reads),
             "writes": None if self.writes is None else list(self.writes),
@@ -140,6 +149,7 @@ class AssignedPlan(BlockPlan):
                 _order(data.get("reads"), "reads"),
                 _order(data.get("writes"), "writes"),
                 str(data.get("reason", "")),
+                data.get("align"),
             )
         except PlanError as error:
             raise PlanError(f"{what}: {error}") from error
@@ -174,9 +184,11 @@ def plan_assigned(in_channels: int, out_channels: int, settings: BlockSettings) 
     >>> plan_assigned(192, 1152, BlockSettings(ch=16)).short()
     'assigned 12x96'
     """
-    made = plan_layer(in_channels, out_channels, settings.ch, settings.scheme, second_layer=False)
-    reason = "K alone, groups assigned by a fit" if made.k else made.reason
-    return AssignedPlan(in_channels, out_channels, settings.ch, settings.scheme, made.k, None, None, reason)
+    ch, scheme, align = settings.ch, settings.scheme, settings.align
+    made = plan_layer(in_channels, out_channels, ch, scheme, second_layer=False, align=align)
+    unaligned = "" if align is None or made.k is None else fit_to(made.k, ch, align)[1]
+    reason = reasons("K alone, groups assigned by a fit", unaligned) if made.k else made.reason
+    return AssignedPlan(in_channels, out_channels, ch, scheme, made.k, None, None, reason, align)
 
 
 KIND = BlockKind(
@@ -184,7 +196,7 @@ KIND = BlockKind(
     "one grouped pointwise convolution whose groups read assigned inputs and make assigned outputs",
     plan_assigned,
     AssignedPlan,
-    setting_keys=("ch", "scheme"),
+    setting_keys=("ch", "scheme", "align"),
     layout_keys=("k", "reads", "writes"),
     fitted_keys=("reads", "writes"),
 )

@@ -13,7 +13,8 @@ def plan_grouped(in_channels: int, out_channels: int, settings: BlockSettings) -
     >>> plan_grouped(1152, 320, BlockSettings()).short()
     'K 72x4+32 i20 L 20x16'
     """
-    return plan_layer(in_channels, out_channels, settings.ch, settings.scheme, settings.second_layer, settings.sum)
+    asked = settings.second_layer, settings.sum, settings.align
+    return plan_layer(in_channels, out_channels, settings.ch, settings.scheme, *asked)
 
 
 KIND = BlockKind(
@@ -21,6 +22,6 @@ KIND = BlockKind(
     "grouped pointwise convolution K, channel interleave, grouped pointwise convolution L, and the sum K + L",
     plan_grouped,
     LayerPlan,
-    setting_keys=("ch", "scheme", "second_layer", "sum"),
+    setting_keys=("ch", "scheme", "second_layer", "sum", "align"),
     layout_keys=("k", "interleave_step", "l"),
 )

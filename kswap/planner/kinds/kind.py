@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from kswap.errors import PlanError
+from kswap.planner.alignment import check_align
 from kswap.planner.block_plan import BlockPlan, check_whole
 from kswap.planner.schemes import MOST_CHANNELS, check_ch, check_scheme
 
@@ -17,7 +18,8 @@ class BlockSettings:
     """What a plan of a block is made from; a kind reads the settings that mean something to it.
 
     ``ch`` (channels per group) and ``scheme`` are read by every kind: low rank chooses its rank by them unless
-    ``rank`` is given. ``second_layer`` and ``sum`` are for the grouped kind. Raises :class:`PlanError`.
+    ``rank`` is given. ``second_layer`` and ``sum`` are for the grouped kind, ``align`` for those with groups.
+    Raises :class:`PlanError`.
     """
 
     kind: str = "grouped"
@@ -26,6 +28,7 @@ class BlockSettings:
     second_layer: bool = True
     sum: bool = True
     rank: int | None = None
+    align: int | None = None
 
     def __post_init__(self) -> None:
         check_ch(self.ch)
@@ -35,6 +38,8 @@ class BlockSettings:
                 raise PlanError(f"{label} must be true or false, not {getattr(self, label)!r:.40}")
         if self.rank is not None:
             check_rank(self.rank)
+        if self.align is not None:
+            check_align(self.align)
 
 
 @dataclass(frozen=True)

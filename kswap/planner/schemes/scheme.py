@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from kswap.planner.layer_plan import LayerPlan
 
-# Input channels, output channels, channels per group, whether a second layer is wanted.
-Arithmetic = Callable[[int, int, int, bool], LayerPlan]
+# Input channels, output channels, channels per group, whether a second layer is wanted, what groups are aligned to.
+Arithmetic = Callable[[int, int, int, bool, int | None], LayerPlan]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from kswap.planner.schemes.scheme import Scheme
 from kswap.planner.schemes.v2 import plan_v2
 
 
-def plan_shuffle(in_channels: int, out_channels: int, ch: int, second_layer: bool = True) -> LayerPlan:
+def plan_shuffle(
+    in_channels: int, out_channels: int, ch: int, second_layer: bool = True, align: int | None = None
+) -> LayerPlan:
     """Layers as in scheme v2, but interleaved by the groups of K: first the first filter of every group, and so on.
 
     That is ShuffleNet's channel shuffle (reshape to groups x filters, transpose, flatten), an interleave with the
@@ -18,7 +20,7 @@ def plan_shuffle(in_channels: int, out_channels: int, ch: int, second_layer: boo
     >>> plan_shuffle(1152, 320, 16).short(), plan_v2(1152, 320, 16).short()
     ('K 72x4+32 i4 L 20x16', 'K 72x4+32 i20 L 20x16')
     """
-    plan = replace(plan_v2(in_channels, out_channels, ch, second_layer), scheme=SCHEME.name)
+    plan = replace(plan_v2(in_channels, out_channels, ch, second_layer, align), scheme=SCHEME.name)
     if plan.k is None or plan.l is None:
         return plan
     step = plan.k.filters_per_group

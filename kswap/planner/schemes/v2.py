@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from kswap.planner.alignment import fit_to, reasons
 from kswap.planner.layer_plan import LayerPlan
 from kswap.planner.layout import GroupedLayout
 from kswap.planner.schemes.scheme import Scheme
 
 
-def plan_v2(in_channels: int, out_channels: int, ch: int, second_layer: bool = True) -> LayerPlan:
+def plan_v2(
+    in_channels: int, out_channels: int, ch: int, second_layer: bool = True, align: int | None = None
+) -> LayerPlan:
     """Scheme of the Entropy 2022 paper, as the authors' implementation applies it.
+
+    ``align`` is not of the paper: K and L in groups whose inputs and filters are multiples of it, without replication
+    and second path, where there are such groups for both.
 
     >>> plan_v2(1152, 320, 16).short()
     'K 72x4+32 i20 L 20x16'
@@ -20,24 +26,27 @@ def plan_v2(in_channels: int, out_channels: int, ch: int, second_layer: bool = T
 
     def plan(reason: str, **parts: Any) -> LayerPlan:
         parts = {"k": None, "interleave_step": None, "l": None} | parts
-        return LayerPlan(in_channels, out_channels, ch, "v2", second_layer, reason=reason, **parts)
+        return LayerPlan(in_channels, out_channels, ch, "v2", second_layer, reason=reason, align=align, **parts)
 
     needed = ch if out_channels > in_channels else 2 * ch
     if in_channels <= needed:
         return plan(f"{in_channels} input channels, needs more than {needed}")
-    k = GroupedLayout.of(in_channels, out_channels, ch)
+    k, unaligned = fit_to(GroupedLayout.of(in_channels, out_channels, ch), ch, align)
     if k.is_dense:
         return plan(f"{out_channels} output channel, K would be one dense group")
     if out_channels > in_channels:
-        return plan("more outputs than inputs: K alone", k=k)
+        return plan(reasons("more outputs than inputs: K alone", unaligned), k=k)
     if not second_layer:
-        return plan("K alone, as the rules ask", k=k)
+        return plan(reasons("K alone, as the rules ask", unaligned), k=k)
     step = out_channels // ch
+    second = GroupedLayout.of(out_channels, out_channels, ch)
+    if not unaligned:
+        second, _ = fit_to(second, ch, align)
     return plan(
-        "K + L",
+        reasons("K + L", unaligned),
         k=k,
         interleave_step=step if step > 1 else None,
-        l=GroupedLayout.of(out_channels, out_channels, ch),
+        l=second,
     )
 
 
