@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from math import gcd
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from torch import nn
 
 import kswap
 from kswap.errors import PlanError, RuleError
 from kswap.planner import BLOCK_KINDS, SCHEMES, BlockSettings, GroupedLayout, LayerPlan, Plan, plan_block, plan_layer
 from kswap.planner.sites import Site
+from kswap.report.layer import render_layer
 from kswap.rules import decide, load_rules
 
 quick = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
@@ -60,7 +63,7 @@ def test_as_many_groups_as_fit(inputs: int, filters: int, ch: int, scheme: str, 
         assert made.k == usual.k
         return
     possible = aligned_groups(inputs, filters, ch, align)
-    if possible:
+    if possible and inputs // max(possible) <= 8 * max(ch, align):
         assert made.k == GroupedLayout.even(inputs, filters, max(possible))
     else:
         assert made.k == usual.k
@@ -89,6 +92,10 @@ def test_layouts_of_real_layers(layer: tuple[int, int, int, str], expected: str)
         ((144, 40), "K + L; not aligned to 16: 40 filters are no multiple"),
         ((24, 144), "more outputs than inputs: K alone; not aligned to 16: 24 input channels are no multiple"),
         ((480, 112), "K + L; not aligned to 16: 30 and 7 blocks of channels have no common divisor"),
+        (
+            (1152, 320),
+            "K + L; not aligned to 16: the most groups that fit are 4 with 288 inputs each, more than 8 x 16",
+        ),
     ],
 )
 def test_why_a_layer_is_not_aligned(layer: tuple[int, int], reason: str) -> None:
@@ -166,3 +173,14 @@ def test_low_rank_blocks_have_no_groups_to_align() -> None:
 
 def test_a_gcd_is_what_decides() -> None:
     assert GroupedLayout.aligned(960, 160, ch=1, align=16).groups == gcd(60, 10)  # type: ignore[union-attr]
+
+
+def test_an_explanation_says_whether_the_groups_are_aligned() -> None:
+    def shown(*layer: int) -> str:
+        console = Console(file=io.StringIO(), width=200)
+        render_layer(plan_layer(*layer, ch=16, align=16), console)
+        return console.file.getvalue()
+
+    assert "Inputs and filters of every group are multiples of 16." in shown(1152, 192)
+    assert "multiples of 16" in shown(192, 1152)
+    assert "Groups are not aligned to 16: 30 and 7 blocks of channels have no common divisor." in shown(480, 112)

@@ -100,9 +100,11 @@ def _settings(plan: LayerPlan) -> tuple[str, ...]:
 
 
 def _closing(plan: LayerPlan) -> str:
-    if plan.l:
-        return "In a network K and L each have their own norm and activation."
-    return f"There is no L ({plan.reason})."
+    aligned = f" Inputs and filters of every group are multiples of {plan.align}." if plan.is_aligned else ""
+    if not plan.l:
+        return f"There is no L ({plan.reason}).{aligned}"
+    unaligned = f" Groups are {plan.reason.partition('; ')[2]}." if plan.align and not plan.is_aligned else ""
+    return f"In a network K and L each have their own norm and activation.{aligned}{unaligned}"
 
 
 def _hint(plan: LayerPlan) -> str:
