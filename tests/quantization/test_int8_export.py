@@ -26,6 +26,7 @@ from kswap.data.unlabelled import UnlabelledImageSet
 from kswap.errors import DeployError
 from kswap.quantization.file_model import FileModel
 from kswap.quantization.int8 import export_int8
+from kswap.quantization.rendering import render_markdown
 from kswap.runtimes.export import export_model
 from kswap.runtimes.formats import FORMATS
 
@@ -180,6 +181,11 @@ def test_squeeze_and_excite_stays_in_float32_only_where_that_was_measured_to_mat
     assert sensitive.kept is not None
     assert sensitive.error == sensitive.kept.error_kept < sensitive.kept.error_quantized / 2
     assert sensitive.speed.no_original == "it is a module"
+    rows = [line.split(" | ") for line in render_markdown(sensitive).splitlines()]
+    facts = {row[0].removeprefix("| "): row[1] for row in rows if len(row) == 2}
+    assert f"`{sensitive.exported.path}` ({sensitive.bytes:,} bytes)" in facts["file"]
+    assert "squeeze-and-excite, 5 nodes" in facts["kept in float"]
+    assert "not timed: it is a module" in facts["original"]
 
 
 def test_only_branches_that_end_in_a_product_are_squeeze_and_excite(tmp_path: Path) -> None:
