@@ -21,6 +21,7 @@ FLOORS = (
     {"timing", "progress", "malloc", "isolation", "packages", "locking", "plots", "trials"},
     {"planner"},
     {"rules", "report"},
+    {"native"},
     {"nn"},
     {"zoo"},
     {"graph"},

@@ -52,7 +52,12 @@ def compare(request: BenchmarkRequest, benchmarked: BenchmarkedModel, pair: Mode
 
 def _optimised(request: BenchmarkRequest, model: nn.Module, step: Step, inputs: tuple[Tensor, ...]) -> nn.Module:
     return optimize_for_inference(
-        model, example_input=inputs, target=step.target, autotune=request.autotune, threads=request.threads
+        model,
+        example_input=inputs,
+        target=step.target,
+        autotune=request.autotune,
+        threads=request.threads,
+        native=(request.native and step.target == "eager") or None,
     )
 
 

@@ -62,6 +62,7 @@ class BenchmarkRequest:
         seconds: How long a comparison goes on without ``rounds``; at least 15 rounds are made, at most 60.
         memory: Measures peaks of memory, each in a process of its own. Not for modules.
         autotune: Measures the implementation of each block; else it is estimated.
+        native: Tries kswap's own kernel in ``eager``; it is compiled where it was not before.
         trust_source: Runs code of the user's own that a saved model was built by.
         command: The command line that makes the same measurements.
 
@@ -99,6 +100,7 @@ class BenchmarkRequest:
     seconds: float = _option(10.0, "--seconds", "For one comparison; 15 to 60 rounds are made.")
     memory: bool = _option(True, "--no-memory", "Leave out the peaks of memory: each takes a process of its own.")
     autotune: bool = _option(True, "--no-autotune", "Estimate the implementation of each block instead of measuring.")
+    native: bool = _option(False, "--native", "Try kswap's own kernel too (eager): compiled by your C++ compiler.")
     trust_source: bool = False
     command: str = ""
 

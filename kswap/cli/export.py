@@ -98,7 +98,9 @@ def export(
             def watched(block: str, total: int) -> None:
                 bar.advance(note=block, total=total)
 
-            model = optimize_for_inference(model, inputs, chosen.target, autotune, threads, found, watch=watched)
+            model = optimize_for_inference(
+                model, inputs, chosen.target, autotune, threads, found, watched, native=False
+            )
     compact = sum(parameter.numel() for parameter in conversion.model.parameters())
     if quantize:
         common = {"batch": batch, "to": to, "path": path, "dynamic_batch": dynamic_batch, "force": force}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kswap.errors import DeployError
 from kswap.nn.implementation import Implementation, ImplementationId
@@ -46,6 +46,10 @@ class Candidates:
             raise DeployError(f"{wanted} cannot run: {self.absent[wanted]}; optimise the model again, here")
         known = ", ".join(str(implementation.id) for implementation in self.implementations)
         raise DeployError(f"there is no implementation {wanted}: there are {known}; optimise the model again")
+
+    def without_native(self) -> Candidates:
+        """Those that need nothing but torch."""
+        return replace(self, implementations=tuple(one for one in self.implementations if not one.id.is_native))
 
     def for_target(self, target: str) -> tuple[Implementation, ...]:
         """Those that ``target`` can run."""

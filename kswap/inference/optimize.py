@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -20,6 +21,7 @@ from kswap.inference.block_tuning import Watcher
 from kswap.inference.model_tuning import TunedModel, tune_model
 from kswap.inference.record import Optimization, OptimizedBlock, record_
 from kswap.inference.selection import FoldedModel, build
+from kswap.native.operator import obstacle
 from kswap.nn.implementation import ImplementationId
 from kswap.runtimes.prepared import torch_threads
 from kswap.runtimes.targets import check_target
@@ -36,6 +38,7 @@ def optimize_for_inference(
     threads: int | None = None,
     implementations: Mapping[str, ImplementationId | str] | None = None,
     watch: Watcher | None = None,
+    native: bool | None = None,
 ) -> nn.Module:
     """A copy of ``model`` in eval mode that returns the same outputs sooner; of the same class, of plain layers.
 
@@ -59,6 +62,9 @@ def optimize_for_inference(
         threads: of one operator, while measuring.
         implementations: those of an earlier run by name of the block, identifiers or their texts: nothing is measured.
         watch: is told the name of each block that was measured, and how many there are.
+        native: kswap's own kernel, for ``"eager"``, is among the implementations. It is compiled once, by the C++
+            compiler of this machine, and kept; where that is not possible, a warning says why. ``None`` uses it only
+            for blocks that ``implementations`` has it for, and only where it was compiled before; ``False`` never.
 
     Raises:
         DeployError: for a target that cannot be used here, and where outputs differ by more than rounding explains.
@@ -74,17 +80,20 @@ def optimize_for_inference(
     check_target(target)
     if is_on_meta(model):
         raise DeployError("a model on the meta device has no weights to optimise: build it with weights")
+    if native and target != "eager":
+        raise DeployError(f"the native kernel runs in eager, not in {target}: leave out native")
+    with_kernel = _has_kernel(native, implementations)
     base = full_clone(model).eval().requires_grad_(False)
     inputs = _inputs(base, example_input)
     with preserved_random_state():  # new layers draw weights, which are then overwritten
         wanted = run(base, inputs)
-        folded = FoldedModel.of(base)
+        folded = FoldedModel.of(base, with_kernel)
         tuned = _tuned(folded, inputs, target, autotune, threads, implementations, watch)
         chosen = tuned.selection
         built = build(folded, chosen, inputs)
 
         def rebuilt(other: nn.Module, others_inputs: Inputs) -> nn.Module:
-            return build(FoldedModel.of(other), chosen, others_inputs).model
+            return build(FoldedModel.of(other, with_kernel), chosen, others_inputs).model
 
         error = checked_error(wanted, built.model, base, rebuilt, inputs)
     before, after = _size(base, inputs), _size(built.model, inputs)
@@ -110,6 +119,17 @@ def optimize_for_inference(
     return built.model
 
 
+def _has_kernel(native: bool | None, implementations: Mapping[str, ImplementationId | str] | None) -> bool:
+    """Whether the native kernel is wanted and ready; where it is wanted and is not, a warning says why."""
+    recorded = any(ImplementationId.parse(str(one)).is_native for one in (implementations or {}).values())
+    if native is False or (native is None and not recorded):
+        return False
+    reason = obstacle(build=bool(native))
+    if reason is not None:
+        warnings.warn(f"blocks run in stock form, without the native kernel: {reason}", stacklevel=3)
+    return reason is None
+
+
 def _tuned(
     folded: FoldedModel,
     inputs: Inputs,
@@ -121,7 +141,7 @@ def _tuned(
 ) -> TunedModel:
     """What was given, or estimated, or measured."""
     if implementations is not None:
-        return TunedModel(folded.given(implementations), {})
+        return TunedModel(folded.given(implementations, target), {})
     if not autotune or not folded.blocks:
         return TunedModel(folded.estimated(target), {})
     with torch_threads(threads):

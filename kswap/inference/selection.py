@@ -50,10 +50,10 @@ class FoldedModel:
     candidates: Mapping[str, Candidates]
 
     @classmethod
-    def of(cls, model: nn.Module) -> FoldedModel:
-        """Fold the blocks of ``model``, which stays unchanged."""
+    def of(cls, model: nn.Module, native: bool = False) -> FoldedModel:
+        """Fold the blocks of ``model``, which stays unchanged; ``native`` is as for :func:`candidates_of`."""
         blocks = {name: module for name, module in model.named_modules() if isinstance(module, PointwiseBlock)}
-        return cls(model, blocks, {name: candidates_of(block) for name, block in blocks.items()})
+        return cls(model, blocks, {name: candidates_of(block, native) for name, block in blocks.items()})
 
     def dense(self) -> nn.Module:
         """A copy with the first implementation of each block: a plain dense layer where the block is one linear map."""
@@ -72,14 +72,22 @@ class FoldedModel:
         """The first implementation of each block: nothing but dense layers."""
         return Selection("dense", {name: found.densest.id for name, found in self.candidates.items()})
 
-    def given(self, chosen: Mapping[str, ImplementationId | str]) -> Selection:
-        """These implementations, by their identifiers or the texts of them. Raises :class:`DeployError`."""
+    def given(self, chosen: Mapping[str, ImplementationId | str], target: str) -> Selection:
+        """These implementations, by their identifiers or the texts of them. Raises :class:`DeployError`.
+
+        Those by kswap's own kernel are estimated where the kernel is not among the candidates.
+        """
         missing = [name for name in self.blocks if name not in chosen]
         if missing:
             raise DeployError(f"no implementation is given for the block '{missing[0]}'; optimise the model again")
         ids = {name: chosen[name] for name in self.blocks}
         parsed = {name: ImplementationId.parse(one) if isinstance(one, str) else one for name, one in ids.items()}
-        return Selection("given", parsed)
+        return Selection("given", {name: self._possible(name, one, target) for name, one in parsed.items()})
+
+    def _possible(self, name: str, wanted: ImplementationId, target: str) -> ImplementationId:
+        candidates = self.candidates[name]
+        has_kernel = any(one.id.is_native for one in candidates.implementations)
+        return candidates.estimated(target).id if wanted.is_native and not has_kernel else wanted
 
 
 @dataclass(frozen=True)

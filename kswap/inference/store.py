@@ -55,18 +55,19 @@ def optimize_directory(
     threads: int | None = None,
     trust_source: bool = False,
     watch: Watcher | None = None,
+    native: bool | None = None,
 ) -> Optimized:
     """Optimise a saved conversion for ``target``, and record the implementations in its directory.
 
     The weights on disk stay the compact ones; :func:`load_optimized` builds the same quick model from them. There is
     one record per target: a later run replaces it. Where times were measured, the reports of the directory get those of
-    the last run. Raises :class:`kswap.errors.DeployError` and
-    :class:`kswap.errors.SavedError`.
+    the last run. ``native`` is as for :func:`kswap.optimize_for_inference`. Raises
+    :class:`kswap.errors.DeployError` and :class:`kswap.errors.SavedError`.
     """
     check_target(target)
     conversion = load(directory, device=find_target(target).device, trust_source=trust_source)
     example = _example(conversion, batch, input_size)
-    quick = optimize_for_inference(conversion.model, example, target, autotune, threads, watch=watch)
+    quick = optimize_for_inference(conversion.model, example, target, autotune, threads, watch=watch, native=native)
     made = Optimized(conversion, quick)
     records = {**read_optimizations(directory), target: made.optimization}
     saved = {
@@ -115,12 +116,17 @@ def recorded_implementations(
 
 
 def load_optimized(
-    directory: str | Path, target: str = "eager", trust_source: bool = False, device: str | None = None
+    directory: str | Path,
+    target: str = "eager",
+    trust_source: bool = False,
+    device: str | None = None,
+    native: bool | None = None,
 ) -> nn.Module:
     """The model of a directory that :func:`optimize_directory` optimised, built from its compact weights.
 
-    Nothing is measured again. Raises :class:`kswap.errors.DeployError` where the directory was not optimised for
-    ``target``.
+    Nothing is measured again. Blocks for which the native kernel was chosen run in stock form, with a warning, where
+    it was not compiled before; with ``native=True`` it is compiled. Raises :class:`kswap.errors.DeployError` where the
+    directory was not optimised for ``target``.
     """
     records = read_optimizations(directory)
     if target not in records:
@@ -139,6 +145,7 @@ def load_optimized(
         autotune=False,
         threads=record.threads,
         implementations=record.implementations,
+        native=native,
     )
 
 

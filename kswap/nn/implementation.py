@@ -17,6 +17,8 @@ from kswap.errors import DeployError, excerpt
 
 # The method of an implementation that is nothing but the dense layer which the block replaced.
 DENSE = "dense"
+# The method of an implementation by kswap's own kernel, which not every machine has.
+NATIVE = "native"
 
 _WORD = r"[a-z][a-z0-9_-]{0,39}"
 _PARAMETER = rf"{_WORD}=(?:0|[1-9][0-9]{{0,8}})"
@@ -66,6 +68,11 @@ class ImplementationId:
     def is_dense(self) -> bool:
         """Whether this is the dense layer that the block replaced."""
         return self.method == DENSE
+
+    @property
+    def is_native(self) -> bool:
+        """Whether kswap's own kernel runs it."""
+        return self.method == NATIVE
 
     def __getitem__(self, name: str) -> int:
         """The parameter ``name``; 0 where there is none."""

@@ -7,10 +7,10 @@ from kswap.nn import PointwiseBlock
 from kswap.planner.kinds.kind import part_of_kind
 
 
-def candidates_of(block: PointwiseBlock) -> Candidates:
+def candidates_of(block: PointwiseBlock, native: bool = False) -> Candidates:
     """The ways to compute ``block`` in eval mode, with everything folded that is fixed then.
 
-    The file of a kind defines ``candidates(block)``.
+    The file of a kind defines ``candidates(block)``. Those by kswap's own kernel are among them if ``native``.
 
     >>> from kswap.nn import GroupedBlock
     >>> from kswap.planner import plan_layer
@@ -20,4 +20,4 @@ def candidates_of(block: PointwiseBlock) -> Candidates:
     """
     module = part_of_kind(__name__, block.plan.kind)
     found: Candidates = module.candidates(block)
-    return found
+    return found if native else found.without_native()

@@ -4,7 +4,8 @@ Methods of its implementations: ``dense`` is one dense layer; ``k`` a block with
 ``collapse`` a grouped layer and a dense one, where the whole block is one matrix; ``sum`` runs K, what follows it,
 and L, and adds; ``chain`` is the same of a block whose plan has no sum. On CUDA devices there are two more, which are
 taken only where they are measured to be the quickest: ``triton`` is the whole block in one kernel, and in ``bmm`` both
-paths of K and L are batched matrix products, one matrix per group.
+paths of K and L are batched matrix products, one matrix per group. On CPUs ``native`` is kswap's own kernel, which runs
+all of it at once.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 from kswap.inference.candidates import Candidates
 from kswap.inference.layer_factory import LayerFactory
 from kswap.inference.matrix import ConcatChannels, MatrixLayer, divisors, one_layer, spread_layers
+from kswap.inference.native_block import FoldedLayer, NativeBlock, number_of
 from kswap.inference.whole_block import WholeBlock
 from kswap.nn import GroupedBlock, GroupedPointwise, Interleave
 from kswap.nn.affine import Affine, affine_of
 from kswap.nn.affine_norm import in_order, split_norm
 from kswap.nn.fused_block import why_no_device, why_no_kernels
-from kswap.nn.implementation import DENSE, Cost, Implementation, ImplementationId
+from kswap.nn.implementation import DENSE, NATIVE, Cost, Implementation, ImplementationId
 from kswap.nn.norms_and_activations import is_activation
 from kswap.planner.layout import GroupedLayout
 
@@ -91,7 +93,7 @@ def candidates(block: GroupedBlock) -> Candidates:
     folded = fold(block)
     on_gpus, absent = _on_gpus(block)
     return Candidates(
-        implementations=(*implementations_of(folded), *on_gpus),
+        implementations=(*implementations_of(folded), *on_gpus, *_native(block, folded)),
         norms=sum(split_norm(norm)[0] is not None for norm in _norms(block)),
         likeness=(
             block.plan,
@@ -195,6 +197,39 @@ def implementations_of(block: FoldedBlock) -> Iterator[Implementation]:
     if block.k.rest is None and block.l.rest is None:
         return _collapsed(block, block.l)
     return _with_l(block, block.l)
+
+
+def _native(block: GroupedBlock, folded: FoldedBlock) -> Iterator[Implementation]:
+    """The whole block by kswap's own kernel, where that has its layers and activations."""
+    plan, stride = block.plan, folded.factory.stride
+    assert plan.k is not None
+    layouts = [layout for layout in (plan.k, plan.l) if layout is not None]
+    rests = folded.k.rest, None if folded.l is None else folded.l.rest
+    if (
+        len(stride) != 2
+        or any(layout.group_width > layout.in_channels for layout in layouts)
+        or any(number_of(rest) is None for rest in rests)
+        or (folded.l is None and block.interleave is not None)
+    ):
+        return
+    macs = sum(layout.out_channels * layout.group_width for layout in layouts)
+    cost = Cost(macs, plan.in_channels + plan.out_channels)
+    build = partial(_native_block, block, folded, (stride[0], stride[1]))
+    yield Implementation(_id(NATIVE), cost, build, targets=frozenset({"eager"}))
+
+
+def _native_block(block: GroupedBlock, folded: FoldedBlock, stride: tuple[int, int]) -> nn.Module:
+    plan = block.plan
+    assert plan.k is not None
+    k = FoldedLayer(plan.k, folded.k.affine, copy.deepcopy(folded.k.rest))
+    if folded.l is None or plan.l is None:
+        return NativeBlock(k, None, 1, False, stride, block.weight)
+    affine, step = folded.l.affine, 1
+    if block.interleave is not None:
+        step = block.interleave.step
+        affine = Affine(affine.weight[:, block.interleave.order.cpu()], affine.bias)
+    second = FoldedLayer(plan.l, affine, copy.deepcopy(folded.l.rest))
+    return NativeBlock(k, second, step, plan.sum, stride, block.weight)
 
 
 def _without_l(block: FoldedBlock) -> Iterator[Implementation]:
