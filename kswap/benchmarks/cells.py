@@ -31,6 +31,12 @@ def spread(seconds: Spread, dash: str) -> str:
     return f"{median:.{digits}f} ({q1:.{digits}f}{dash}{q3:.{digits}f})"
 
 
+def ceiling(row: Row) -> str:
+    """The ratio if the replaced layers took no time, and the share of time outside of them: ``2.05 (49%)``."""
+    found = row.outside
+    return "" if found.ceiling is None else f"{found.ceiling:.2f} ({found.share:.0%})"
+
+
 def weights(row: Row, arrow: str) -> str:
     """MB on disk: the original, as converted, and as stored to run where that differs."""
     sizes = row.weights_bytes

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kswap.benchmarks.memory import MemoryRequest, Side, peak_memory
 from kswap.benchmarks.model_pair import BenchmarkedModel, ModelPair, weights_bytes
 from kswap.benchmarks.request import BenchmarkRequest
-from kswap.benchmarks.result import Macs, Memory, Row, Seconds, Sizes
+from kswap.benchmarks.result import Macs, Memory, Outside, Row, Seconds, Sizes
 from kswap.benchmarks.steps import Step
 from kswap.benchmarks.training_step import channels_last, in_training, training_step
 from kswap.errors import KswapError
@@ -32,12 +32,14 @@ def compare(request: BenchmarkRequest, benchmarked: BenchmarkedModel, pair: Mode
     """Make one comparison, and measure the memory of both sides where that is asked for."""
     inputs = pair.inputs(step.batch)
     if step.mode == "training":
-        return _row_of(request, pair, step, pair.converted, _trained(request, pair, step, inputs))
+        row = _row_of(request, pair, step, pair.converted, _trained(request, pair, step, inputs))
+        return replace(row, outside=Outside(why_not="a training step is not split into layers"))
     original, rewritten = pair.original, pair.converted
     if step.form == "optimised":
         part = slices_of(inputs, step.slices)[0]
         original, rewritten = (_optimised(request, model, step, part) for model in (original, rewritten))
     row = _row_of(request, pair, step, rewritten, _run(request, (original, rewritten), step, inputs))
+    row = replace(row, outside=_outside(request, pair, step, original, inputs))
     if not request.memory or step.form != "optimised" or step.slice or isinstance(benchmarked.model, nn.Module):
         return row
 
@@ -48,6 +50,22 @@ def compare(request: BenchmarkRequest, benchmarked: BenchmarkedModel, pair: Mode
         return None
 
     return replace(row, memory_bytes=Memory(peak("original", original), peak("rewritten", rewritten)))
+
+
+def _outside(
+    request: BenchmarkRequest, pair: ModelPair, step: Step, original: nn.Module, inputs: tuple[Tensor, ...]
+) -> Outside:
+    """The share of a pass of the original that its target spends outside the replaced layers, if it can tell."""
+    target = find_target(step.target)
+    if target.share_of is None:
+        return Outside(why_not=target.no_share)
+    replaced = [site.name for site in pair.report.sites if site.action == "replace"]
+    part = slices_of(inputs, step.slices)[0]
+    try:
+        with target.settings(request.threads):
+            return Outside(1 - target.share_of(original, part, replaced, request.threads))
+    except KswapError as error:
+        return Outside(why_not=str(error))
 
 
 def _optimised(request: BenchmarkRequest, model: nn.Module, step: Step, inputs: tuple[Tensor, ...]) -> nn.Module:

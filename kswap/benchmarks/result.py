@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from kswap.benchmarks.environment import Machine
 from kswap.codec import decode, encode
@@ -52,6 +52,33 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """How much of the original's time is spent outside the layers that were replaced.
+
+    ``share`` is of one pass, 0 to 1, as the target itself tells operator by operator; ``None`` where that was not
+    measured, and then ``why_not`` says why.
+    """
+
+    share: float | None = None
+    why_not: str = ""
+
+    json_properties: ClassVar[tuple[str, ...]] = ("ceiling",)
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise DeployError(f"a share of time is from 0 to 1, not {self.share}")
+
+    @property
+    def ceiling(self) -> float | None:
+        """The ratio if the replaced layers took no time at all; ``None`` where nobody knows, or nothing else is left.
+
+        >>> Outside(0.5).ceiling
+        2.0
+        """
+        return 1 / self.share if self.share else None
+
+
+@dataclass(frozen=True)
 class Row(TimeComparison):
     """One comparison of an original with its rewritten model, both treated alike.
 
@@ -77,6 +104,7 @@ class Row(TimeComparison):
     memory_bytes: Memory = field(default_factory=lambda: Memory())
     slice: int | None = None
     kind: str = "grouped"
+    outside: Outside = field(default_factory=Outside)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,7 +152,19 @@ class Benchmark:
             lines.append(f"memory is kept between passes, for both sides ({', '.join(self.machine.malloc)})")
         if self.has_memory:
             lines.append("memory is the peak of a process that runs only that model, without what it held before")
+        if self.has_ceiling:
+            lines.append(
+                "ceiling = the ratio if the replaced layers took no time at all; in brackets the share of the "
+                "original's time outside of them, operator by operator in the same runtime"
+            )
+        reasons = dict.fromkeys((row.setting, row.outside.why_not) for row in self.rows if row.outside.why_not)
+        lines += [f"no ceiling for {setting}: {why}" for setting, why in reasons]
         return (*lines, *self.notes)
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether the ceiling of any row is known."""
+        return any(row.outside.ceiling is not None for row in self.rows)
 
     @property
     def has_memory(self) -> bool:

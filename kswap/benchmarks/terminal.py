@@ -53,12 +53,14 @@ def _columns(rows: list[Row], glyphs: Glyphs) -> list[Column]:
     """The columns of a table, what matters most first."""
     verdicts = tuple(Text(row.comparison.verdict, _COLOURS[row.comparison.verdict]) for row in rows)
     memory = [column("memory, MiB", [cells.memory(row, glyphs.arrow) for row in rows], "right")]
+    ceilings = [column("ceiling", [cells.ceiling(row) for row in rows], "right")]
     return [
         column("ratio", [cells.ratio(row.comparison) for row in rows], "right", "bold"),
         column("95%", [cells.interval(row.comparison, glyphs.dash) for row in rows], "right"),
         Column("verdict", verdicts),
         column("target", [glyphs.clean(row.setting) for row in rows]),
         column("batch", [str(row.batch) for row in rows], "right"),
+        *(ceilings if any(row.outside.ceiling is not None for row in rows) else []),
         column("original, ms", [cells.spread(row.seconds.original, glyphs.dash) for row in rows], "right"),
         column("rewritten, ms", [cells.spread(row.seconds.rewritten, glyphs.dash) for row in rows], "right"),
         *(memory if any(row.memory_bytes.is_measured for row in rows) else []),

@@ -7,12 +7,14 @@ import dataclasses
 import inspect
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from rich.console import Console
 from torch import nn
 
 import kswap
@@ -21,9 +23,10 @@ from kswap.benchmarks.markdown import render_markdown
 from kswap.benchmarks.memory import MemoryRequest, peak_memory
 from kswap.benchmarks.model_pair import BenchmarkedModel, ModelPair, weights_bytes
 from kswap.benchmarks.request import BenchmarkRequest
-from kswap.benchmarks.result import Benchmark, Memory, read_benchmark
+from kswap.benchmarks.result import Benchmark, Memory, Outside, read_benchmark
 from kswap.benchmarks.run import bench, run_benchmark
 from kswap.benchmarks.steps import chosen_targets
+from kswap.benchmarks.terminal import render_terminal
 from kswap.cli import bench as command
 from kswap.cli.main import main
 from kswap.codec import decode, encode
@@ -131,6 +134,33 @@ def test_weights_are_counted_as_safetensors_hold_them(tmp_path: Path) -> None:
     assert weights_bytes(tied) == weights_bytes(model)
 
 
+def test_the_ceiling_is_known_for_passes_and_not_for_training_steps(found: Benchmark) -> None:
+    for row in found.rows:
+        if row.mode == "training":
+            assert row.outside == Outside(why_not="a training step is not split into layers")
+        else:
+            assert row.outside.share is not None
+            assert 0 < row.outside.share < 1
+            assert row.outside.ceiling == 1 / row.outside.share
+    assert any(line.startswith("no ceiling for eager, training: ") for line in found.remarks())
+
+
+def test_every_format_has_the_ceiling(found: Benchmark) -> None:
+    row = replace(found.rows[0], outside=Outside(0.4))
+    without = replace(row, target="inductor", outside=Outside(why_not="its kernels go across layers"))
+    benchmark = replace(found, rows=(row, without))
+    assert json.loads(text_of(benchmark, "json"))["rows"][0]["outside"] == {"share": 0.4, "why_not": "", "ceiling": 2.5}
+    lines = list(csv.DictReader(io.StringIO(text_of(benchmark, "csv"))))
+    assert [line["outside.ceiling"] for line in lines] == ["2.5", ""]
+    markdown = render_markdown(benchmark).splitlines()
+    assert [cell.strip() for cell in markdown[0].split("|")][8] == "ceiling"
+    assert "| 2.50 (40%) |" in markdown[2]
+    assert "no ceiling for inductor: its kernels go across layers" in markdown[-1]
+    console = Console(file=io.StringIO(), width=200)
+    render_terminal(benchmark, console)
+    assert "2.50 (40%)" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_it_comes_back_from_json_as_it_was(found: Benchmark) -> None:
     text = json.dumps(found.to_json())
     assert read_benchmark(json.loads(text)) == found
@@ -148,7 +178,7 @@ def test_the_markdown_is_a_table_and_a_line(found: Benchmark) -> None:
     lines = render_markdown(found).splitlines()
     rows = len(found.rows)
     assert len(lines) == rows + 4
-    assert {line.replace("\\|", "").count("|") for line in lines[: rows + 2]} == {12}
+    assert {line.replace("\\|", "").count("|") for line in lines[: rows + 2]} == {13}
     assert lines[0].split("|")[5].strip() == "ratio"
     assert f"**{found.rows[0].comparison.ratio:.2f}**" in lines[2]
     for said in (found.machine.cpu.split()[0], "1 thread", "torch", kswap.__version__, found.machine.date[:10]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kswap.runtimes.targets.target import Target
@@ -49,4 +49,11 @@ def _prepare(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, qui
     return prepared_call(call, moved, TARGET.device)
 
 
-TARGET = Target("cuda", "cuda", _prepare, _settings, obstacle=_obstacle, is_eager=True)
+def _share_of(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str], threads: int | None) -> float:
+    """Each layer is waited for: a pass that is bound by launches would look quicker without."""
+    from kswap.runtimes.shares import share_of_modules, synchronised_clock
+
+    return share_of_modules(model, inputs, names, TARGET.device, synchronised_clock)
+
+
+TARGET = Target("cuda", "cuda", _prepare, _settings, obstacle=_obstacle, is_eager=True, share_of=_share_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -25,4 +26,12 @@ def _prepare(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, qui
     return prepared_call(*placed(model, inputs, TARGET.device))
 
 
-TARGET = Target("eager", "cpu", _prepare, _settings, is_eager=True)
+def _share_of(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str], threads: int | None) -> float:
+    import time
+
+    from kswap.runtimes.shares import share_of_modules
+
+    return share_of_modules(model, inputs, names, TARGET.device, time.perf_counter)
+
+
+TARGET = Target("eager", "cpu", _prepare, _settings, is_eager=True, share_of=_share_of)

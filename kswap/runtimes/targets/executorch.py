@@ -26,4 +26,12 @@ def _prepare(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, qui
 
 
 # Lowering a block takes about a second, and a network about 20, so few are tried.
-TARGET = Target("executorch", "cpu", _prepare, _settings, packages={"executorch": "executorch"}, most_implementations=3)
+TARGET = Target(
+    "executorch",
+    "cpu",
+    _prepare,
+    _settings,
+    packages={"executorch": "executorch"},
+    most_implementations=3,
+    no_share="its packages for Python are built without the tracer of events",
+)

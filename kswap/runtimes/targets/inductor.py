@@ -69,5 +69,12 @@ def _with_own_code(model: nn.Module) -> FunctionType:
 
 # Compiling one implementation takes seconds, so few are tried.
 TARGET = Target(
-    "inductor", "cpu", _prepare, _settings, obstacle=_obstacle, most_implementations=3, tries_estimate=False
+    "inductor",
+    "cpu",
+    _prepare,
+    _settings,
+    obstacle=_obstacle,
+    most_implementations=3,
+    tries_estimate=False,
+    no_share="its kernels go across layers",
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kswap.runtimes.targets.target import Target
@@ -13,8 +15,12 @@ if TYPE_CHECKING:
     from kswap.runtimes.prepared import Prepared
 
 
-def session(graph: str | bytes, threads: int | None = None) -> Any:
-    """An ``InferenceSession`` of ONNX Runtime on the CPU, for a file or its bytes."""
+def session(graph: str | bytes, threads: int | None = None, profile: str | None = None) -> Any:
+    """An ``InferenceSession`` of ONNX Runtime on the CPU, for a file or its bytes.
+
+    With ``profile`` it notes how long each operator took, in a file whose name begins with that, which
+    ``end_profiling`` writes.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -23,6 +29,9 @@ def session(graph: str | bytes, threads: int | None = None) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Threads that spin after a pass would steal time from whatever is timed next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
     if threads is not None:
         options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -59,10 +68,32 @@ def _prepared(made: Any, inputs: tuple[Any, ...]) -> Prepared:
     return Prepared(run, outputs, partial(_prepared, made))
 
 
+def _share_of(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str], threads: int | None) -> float:
+    import json
+    import tempfile
+
+    from kswap.runtimes.onnx_graph import onnx_graph
+    from kswap.runtimes.onnx_marks import mark_
+    from kswap.runtimes.shares import repeated, share_of_marked
+
+    graph = onnx_graph(model, inputs, quick=True)
+    marks = mark_(graph, names)
+    with tempfile.TemporaryDirectory(prefix="kswap-") as directory:
+        made = session(graph.SerializeToString(), threads, f"{directory}/profile")
+        repeated(_prepared(made, inputs).run)
+        events = json.loads(Path(made.end_profiling()).read_text(encoding="utf-8"))
+    times: dict[str, list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            times.setdefault(event["name"], []).append(event["dur"])
+    return share_of_marked(times, marks, "ONNX Runtime")
+
+
 TARGET = Target(
     "onnxruntime",
     "cpu",
     _prepare,
     packages={"onnx": "export", "onnxscript": "export", "onnxruntime": "export"},
     fuses_across_layers=True,
+    share_of=_share_of,
 )

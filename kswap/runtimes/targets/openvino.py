@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 _LATENCY = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
 
-def compiled(graph: str | bytes, threads: int | None = None) -> Any:
-    """A ``CompiledModel`` of OpenVINO on the CPU, for a file or its bytes; float32 throughout."""
+def compiled(graph: str | bytes, threads: int | None = None, profile: bool = False) -> Any:
+    """A ``CompiledModel`` of OpenVINO on the CPU, for a file or its bytes; float32 throughout.
+
+    With ``profile`` its requests say how long each operator took.
+    """
     import openvino
 
     core = openvino.Core()
-    settings: dict[str, Any] = dict(_LATENCY)
+    settings: dict[str, Any] = _LATENCY | ({"PERF_COUNT": True} if profile else {})
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     return core.compile_model(core.read_model(graph), "CPU", settings)
@@ -51,10 +55,40 @@ def _prepared(made: Any, inputs: tuple[Any, ...]) -> Prepared:
     return Prepared(request.infer, outputs, partial(_prepared, made))
 
 
+def _share_of(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str], threads: int | None) -> float:
+    from kswap.runtimes.onnx import arrays_of
+    from kswap.runtimes.onnx_graph import onnx_graph
+    from kswap.runtimes.onnx_marks import mark_
+    from kswap.runtimes.shares import repeated, share_of_marked
+
+    graph = onnx_graph(model, inputs, quick=True)
+    marks = mark_(graph, names)
+    made = compiled(graph.SerializeToString(), threads, profile=True)
+    # What an operator was fused from; its own name may be that of any part.
+    parts = {
+        operator.get_friendly_name(): str(operator.get_rt_info()["originalLayersNames"].value)
+        for operator in made.get_runtime_model().get_ordered_ops()
+        if "originalLayersNames" in operator.get_rt_info()
+    }
+    request = made.create_infer_request()
+    given = arrays_of(inputs)
+    times: dict[str, list[float]] = {}
+
+    def run() -> None:
+        request.infer(given)
+        for one in request.profiling_info:
+            name = f"{one.node_name}: {parts.get(one.node_name, '')}"
+            times.setdefault(name, []).append(one.real_time.total_seconds())
+
+    repeated(run)
+    return share_of_marked(times, marks, "OpenVINO")
+
+
 TARGET = Target(
     "openvino",
     "cpu",
     _prepare,
     packages={"onnx": "export", "onnxscript": "export", "openvino": "openvino"},
     fuses_across_layers=True,
+    share_of=_share_of,
 )

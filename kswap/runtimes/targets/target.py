@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     # Model, inputs, threads, quick.
     Prepare = Callable[[nn.Module, tuple[Any, ...], int | None, bool], Prepared]
+    # Model, inputs, names of its layers, threads.
+    ShareOf = Callable[[nn.Module, tuple[Any, ...], Sequence[str], int | None], float]
 
 
 def _no_settings(threads: int | None) -> AbstractContextManager[None]:
@@ -46,6 +48,9 @@ class Target:
             quickly: implementations of a block are also timed between neighbours, and mixed.
         most_implementations: How many implementations of a block are timed at most.
         tries_estimate: Whether the whole model is also timed with the estimated implementations.
+        share_of: Returns the share of the time of a pass, 0 to 1, that layers of a model take by name, measured inside
+            ``settings``. Raises :class:`DeployError` where that cannot be told for this model.
+        no_share: Why there is no ``share_of``.
     """
 
     name: str
@@ -58,6 +63,8 @@ class Target:
     fuses_across_layers: bool = False
     most_implementations: int = 8
     tries_estimate: bool = True
+    share_of: ShareOf | None = None
+    no_share: str = "the runtime does not say how long a layer takes"
 
     def check_packages(self) -> None:
         """Raises :class:`DeployError`, with what to install, when packages are missing."""
