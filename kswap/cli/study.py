@@ -9,6 +9,7 @@ from kswap.cli.lazy_group import LazyGroup
 # Each study with the command that runs it, imported when it is asked for.
 _STUDIES = {
     "cifar10": ("kswap.cli.studies.cifar10", "cifar10"),
+    "families": ("kswap.cli.studies.families", "families"),
     "transfer": ("kswap.cli.studies.transfer", "transfer"),
 }
 
@@ -27,5 +28,6 @@ def study() -> None:
     \b
     Examples:
       kswap study cifar10 --data cifar10 --out study
+      kswap study families --out study
       kswap study transfer resnet50 --weights trained.pth --num-classes 10 --data photos --out study
     """

@@ -195,6 +195,15 @@ VALUES: dict[str, Renderers] = {
             "csv": "kswap.studies.cifar10.rendering:render_csv",
         },
     ),
+    "family-study": Renderers(
+        "kswap.studies.families.result:FamilyStudy",
+        {
+            RICH: "kswap.studies.families.rendering:render_terminal",
+            "json": JSON,
+            "md": "kswap.studies.families.rendering:render_markdown",
+            "csv": "kswap.studies.families.rendering:render_csv",
+        },
+    ),
     "transfer-study": Renderers(
         "kswap.studies.transfer.result:TransferStudy",
         {
