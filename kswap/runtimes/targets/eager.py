@@ -27,11 +27,13 @@ def _prepare(model: nn.Module, inputs: tuple[Any, ...], threads: int | None, qui
 
 
 def _share_of(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str], threads: int | None) -> float:
+    """In CPU seconds of this thread, which has a part in every operator: a machine that is busy with other work holds a
+    pass up anywhere, and mostly between the layers that are asked for."""
     import time
 
     from kswap.runtimes.shares import share_of_modules
 
-    return share_of_modules(model, inputs, names, TARGET.device, time.perf_counter)
+    return share_of_modules(model, inputs, names, TARGET.device, time.thread_time)
 
 
 TARGET = Target("eager", "cpu", _prepare, _settings, is_eager=True, share_of=_share_of)
