@@ -16,14 +16,17 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def kernels_compute(x: Tensor, block: nn.Module, weight: Tensor, channels: int, spatial: int) -> bool:
     """Whether the kernels may compute ``block`` on ``x``, which has to have ``channels`` and so many dimensions.
 
-    They do on CUDA devices, and on CPUs under Triton's interpreter. Compilers and exporters see their operators;
-    counters of operators, forward gradients, the transforms of ``torch.func`` and hooks see the stock operators.
+    They do on the current CUDA device, and on CPUs under Triton's interpreter. Compilers and exporters see their
+    operators; counters of operators, forward gradients, transforms of ``torch.func`` and hooks see the stock ones.
     """
     kind = x.device.type
     if kind != "cuda" and not (kind == "cpu" and is_interpreted()):
         return False
-    if not torch.compiler.is_compiling() and not is_unobserved(x):
-        return False
+    if not torch.compiler.is_compiling():
+        if not is_unobserved(x):
+            return False
+        if kind == "cuda" and x.device.index != torch.cuda.current_device():
+            return False  # Triton starts kernels on the current device
     if (spatial and x.ndim != 2 + spatial) or x.ndim < 2 or x.shape[1 if spatial else -1] != channels:
         return False
     dtype = computed_in(x)
@@ -128,6 +131,6 @@ def count_(norm: nn.Module, mean: Tensor, var: Tensor, pixels: int) -> None:
     assert isinstance(running_mean, Tensor) and isinstance(running_var, Tensor)  # noqa: PT018
     assert isinstance(batches, Tensor)
     batches.add_(1)
-    share = batches.to(mean.dtype).reciprocal() if norm.momentum is None else norm.momentum
-    running_mean.lerp_(mean.to(running_mean.dtype), share)  # type: ignore[arg-type]
-    running_var.lerp_((var * (pixels / (pixels - 1))).to(running_var.dtype), share)  # type: ignore[arg-type]
+    for running, new in ((running_mean, mean), (running_var, var * (pixels / (pixels - 1)))):
+        share = batches.to(running.dtype).reciprocal() if norm.momentum is None else norm.momentum
+        running.lerp_(new.to(running.dtype), share)  # type: ignore[arg-type]

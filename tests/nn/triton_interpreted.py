@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 
 import pytest
@@ -14,16 +15,20 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 import kswap
+from kswap.inference.block_tuning import _proven
 from kswap.inference.kinds import candidates_of
 from kswap.inference.whole_block import WholeBlock
 from kswap.nn.activation_functions import gradient, value
 from kswap.nn.fused_block import fused_layer, settings_of
-from kswap.nn.implementation import ImplementationId
+from kswap.nn.implementation import Implementation, ImplementationId
 from kswap.nn.kernels.launching import IS_INTERPRETED, one_layer
 from kswap.nn.kernels.operators import grouped_block, grouped_block_backward, grouped_block_batch_norm
 from kswap.nn.norms_and_activations import ACTIVATION_CLASSES
 from kswap.planner.layout import GroupedLayout
+from kswap.runtimes.prepared import Prepared
+from kswap.runtimes.targets import prepare
 from kswap.training.kinds import trainable
+from kswap.training.optimize import _is_proven
 
 SINGLE, DOUBLE = {"rtol": 1e-4, "atol": 1e-5}, {"rtol": 1e-9, "atol": 1e-9}
 EXAMPLES = int(os.environ.get("TRITON_EXAMPLES", "6"))
@@ -250,6 +255,39 @@ def test_the_implementation_for_training_has_the_parameters_of_the_block() -> No
     x = images(9, (2, 2, 2), False)
     wanted = results(copy.deepcopy(block), x)
     torch.testing.assert_close(results(built, x), wanted, **DOUBLE)
+
+
+def test_an_implementation_that_is_wrong_or_fails_on_a_device_is_left_out() -> None:
+    def fails() -> nn.Module:
+        raise RuntimeError("no such instruction")
+
+    def bends() -> nn.Module:
+        return nn.Sequential(block, nn.Softsign())
+
+    block = block_of(9, 6, 3)
+    assert block is not None
+    proper = trainable(block).named(_id("triton"))
+    x = images(9, (2, 2, 2), False).requires_grad_()
+    assert _is_proven(proper, block, x)
+    for build, words in (
+        (lambda: nn.Sequential(block, nn.Softsign()), "differ here by"),
+        (fails, "no such instruction"),
+    ):
+        with pytest.warns(UserWarning, match=words):
+            assert not _is_proven(dataclasses.replace(proper, build=build), block, x)
+    block.eval()
+    found = candidates_of(block)
+
+    def prepared(one: Implementation) -> Prepared:
+        return prepare(one.build().eval(), (x.detach(),), "eager", quick=True)
+
+    assert _proven(found[_id("triton")], prepared, found.densest) is not None
+    for build, words in (
+        (lambda: nn.Sequential(block, nn.Softsign()), "differ here by"),
+        (fails, "no such instruction"),
+    ):
+        with pytest.warns(UserWarning, match=words):
+            assert _proven(dataclasses.replace(found[_id("triton")], build=build), prepared, found.densest) is None
 
 
 def _id(method: str) -> ImplementationId:
