@@ -87,3 +87,32 @@ def test_they_compile_for_gpus(
         constants = {name: named[name] for name in names[len(given) :]}
         source = ASTSource(kernel, {**signature, **dict.fromkeys(constants, "constexpr")}, constants)
         assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+
+
+def test_compilers_see_the_kernels_themselves() -> None:
+    """In graphs of tensors without numbers on a GPU that is not there: one forward, and six for a backward pass."""
+    from torch._subclasses import FakeTensorMode
+    from torch._subclasses.functional_tensor import dispatch_functionalize
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from kswap.nn.fused_block import FusedLayer, settings_of
+    from kswap.nn.kernels.operators import grouped_block, grouped_block_backward
+
+    plan = plan_layer(14, 10, 4)
+    assert plan.k is not None
+    assert plan.l is not None
+    with FakeTensorMode():
+        x, y = (torch.empty(2, channels, 4, 4, device="cuda") for channels in (14, 10))
+        k, l = (torch.empty(10, layout.group_width, device="cuda") for layout in (plan.k, plan.l))  # noqa: E741
+        layers = FusedLayer(plan.k, k, None, "silu"), FusedLayer(plan.l, l, None, "silu")
+        rest = settings_of(*layers, plan.interleave_step or 1, True)
+
+        def forward(x: torch.Tensor, y: torch.Tensor, k: torch.Tensor, l: torch.Tensor) -> Any:  # noqa: E741
+            return grouped_block(x, k, None, l, None, *rest)
+
+        def backward(x: torch.Tensor, y: torch.Tensor, k: torch.Tensor, l: torch.Tensor) -> Any:  # noqa: E741
+            return grouped_block_backward(y, x, k, None, [], l, None, [], *rest)
+
+        for function, count in ((forward, 1), (backward, 6)):
+            graph = make_fx(dispatch_functionalize(function))(x, y, k, l).graph
+            assert sum("triton_kernel_wrapper" in str(node.target) for node in graph.nodes) == count

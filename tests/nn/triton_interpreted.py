@@ -214,8 +214,10 @@ def test_exporters_and_compilers_see_one_operator() -> None:
     exported = torch.export.export(quick, (x,))
     assert sum(node.target is torch.ops.kswap.grouped_block.default for node in exported.graph.nodes) == 1
     torch.testing.assert_close(exported.module()(x), block.eval()(x))
-    compiled = torch.compile(quick, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), block(x))
+    for training in (False, True):
+        compiled = torch.compile(quick.train(training), backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), block.train(training)(x))
+    torch.testing.assert_close(quick.state_dict(), block.state_dict())
 
 
 @pytest.mark.parametrize("scheme", ["v1", "v2"])

@@ -61,6 +61,11 @@ def empty_output(x: Tensor, channels: int) -> Tensor:
     return torch.empty((n, channels, height, width), dtype=x.dtype, device=x.device, memory_format=kind)
 
 
+def _tiles(number: int, size: int) -> int:
+    """How many tiles cover a number, which compilers may not know."""
+    return (number + size - 1) // size
+
+
 def _power(number: int, most: int, least: int = 1) -> int:
     """The next power of two, between two others."""
     return max(least, min(most, 1 << (number - 1).bit_length()))
@@ -120,7 +125,7 @@ def whole_block(
     rows = _rows(l)
 
     def grid(meta: dict[str, Any]) -> tuple[int, int]:
-        return triton.cdiv(pixels, meta["BLOCK_PIXELS"]), l.groups * triton.cdiv(rows, meta["BLOCK_ROWS"])
+        return _tiles(pixels, meta["BLOCK_PIXELS"]), l.groups * _tiles(rows, meta["BLOCK_ROWS"])
 
     wrap_triton(_block_forward)[grid](
         x, k_weight, _or(k_bias, k_weight), l_weight, _or(l_bias, l_weight), y,
@@ -166,7 +171,7 @@ def one_layer(
     scale, shift = scale_and_shift or (weight, weight)
 
     def grid(meta: dict[str, Any]) -> tuple[int, int]:
-        return triton.cdiv(pixels, meta["BLOCK_PIXELS"]), layout.groups * triton.cdiv(rows, meta["BLOCK_ROWS"])
+        return _tiles(pixels, meta["BLOCK_PIXELS"]), layout.groups * _tiles(rows, meta["BLOCK_ROWS"])
 
     wrap_triton(_layer_forward)[grid](
         x, weight, _or(bias, weight), scale, shift, y,
@@ -192,8 +197,8 @@ def gradient_of_input(grad: Tensor, layout: GroupedLayout, weight: Tensor, step:
         return out
 
     def grid(meta: dict[str, Any]) -> tuple[int, int]:
-        tiles = triton.cdiv(layout.group_width, meta["BLOCK_COLUMNS"])
-        return triton.cdiv(pixels, meta["BLOCK_PIXELS"]), layout.groups * tiles
+        tiles = _tiles(layout.group_width, meta["BLOCK_COLUMNS"])
+        return _tiles(pixels, meta["BLOCK_PIXELS"]), layout.groups * tiles
 
     wrap_triton(_input_gradient)[grid](
         grad, weight, out, pixels, height, width, *grad.stride(), *out.stride(),
@@ -219,13 +224,13 @@ def gradient_of_weight(
     shape = (layout.out_channels, layout.group_width)
     if not pixels:
         return torch.zeros(shape, dtype=exact, device=x.device)
-    split = _power(triton.cdiv(pixels, _SPLITS), 1 << 30, _LEAST_PIXELS_OF_SPLIT)
-    splits, rows = triton.cdiv(pixels, split), _rows(layout)
+    split = _power(int(_tiles(pixels, _SPLITS)), 1 << 30, _LEAST_PIXELS_OF_SPLIT)
+    splits, rows = _tiles(pixels, split), _rows(layout)
     out = torch.empty((splits, *shape), dtype=exact, device=x.device)
     scale, shift = scale_and_shift or (out, out)
 
     def grid(meta: dict[str, Any]) -> tuple[int, int]:
-        tiles = triton.cdiv(rows, meta["BLOCK_ROWS"]) * triton.cdiv(layout.group_width, meta["BLOCK_COLUMNS"])
+        tiles = _tiles(rows, meta["BLOCK_ROWS"]) * _tiles(layout.group_width, meta["BLOCK_COLUMNS"])
         return splits, layout.groups * tiles
 
     wrap_triton(_weight_gradient)[grid](
