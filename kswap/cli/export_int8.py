@@ -119,6 +119,7 @@ def export_quantized(
     directory: str, model: nn.Module, pictures: Int8Pictures, options: dict[str, Any], **given: Any
 ) -> QuantizedExport:
     """Write ``model``, which comes from DIR, as an int8 file; ``given`` are further arguments of ``export_int8``."""
+    from kswap.graph.random_state import preserved_random_state
     from kswap.loading import original_of
     from kswap.progress import steps
     from kswap.quantization.int8 import export_int8, held_out
@@ -128,7 +129,8 @@ def export_quantized(
     measured = held_out(model, prepared, pictures.calibration, pictures.labelled, options["eval_split"])
     original: nn.Module | str
     try:
-        original = original_of(directory)[1].eval()
+        with preserved_random_state(0):  # what the directory has no weights for is drawn, the same in each run
+            original = original_of(directory)[1].eval()
     except KswapError as error:
         original = str(error)
     with steps("int8", STEPS):
