@@ -153,6 +153,7 @@ def test_the_networks_of_the_papers_protocol_are_those_of_the_papers(name: str, 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ([], "x.zip"),
         (["--protocol", "paper"], "did you mean papers"),
         (["--method", "v2-17"], "did you mean v2-16"),
         (["--method", "v2-16-relu"], "the protocol reduced does not have the method v2-16-relu"),

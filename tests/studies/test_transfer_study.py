@@ -110,6 +110,7 @@ def test_several_seeds_at_the_main_share_come_first(settings: Settings) -> None:
     ("arguments", "says"),
     [
         (["--data", "x.zip", "--out", "out"], "--weights FILE or --pretrained"),
+        (["--weights", "none.pth", "--data", "x.zip", "--out", "out"], "there is no file none.pth"),
         (["--pretrained", "--data", "x.zip", "--out", "out", "--method", "prune"], "did you mean pruned"),
         (["--pretrained", "--data", "x.zip", "--out", "out", "--share", "0.3"], "no share 0.3"),
         (["--pretrained", "--data", "x.zip", "--out", "out", "--early", "7"], "multiple of the early point"),

@@ -10,6 +10,7 @@ from kswap.errors import StudyError, nearest
 from kswap.progress import ProgressBar, progress_bar
 from kswap.studies.cifar10.cases import Case
 from kswap.studies.cifar10.collecting import study_in
+from kswap.studies.cifar10.data import training_pictures
 from kswap.studies.cifar10.files import StudyFiles
 from kswap.studies.cifar10.methods import find_method
 from kswap.studies.cifar10.pictures import write_pictures
@@ -59,9 +60,10 @@ def cifar10_study(
         check_packages(method.name, method.packages)
     check_matplotlib()
     files = StudyFiles(Path(out))
-    files.claim(settings)
     end = None if minutes is None else time.monotonic() + 60 * minutes
     with progress_bar("reading pictures", total=None) as bar:
+        training_pictures(settings)
+        files.claim(settings)  # not before the pictures are found
         cases = tuple(cases_of(settings, [method.name for method in chosen]))
         if _run_all(Runner(settings, files, bar), files, cases, end):
             _measure(settings, files, bar)

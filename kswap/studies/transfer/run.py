@@ -54,10 +54,11 @@ def transfer_study(
     for method in chosen:
         check_packages(method.name, method.packages)
     files = StudyFiles(Path(out))
-    files.claim(settings)
     end = None if minutes is None else time.monotonic() + 60 * minutes
     with progress_bar("reading pictures", total=None) as bar:
-        runner = Runner(Subject.of(settings, files.root), files, bar)
+        subject = Subject.of(settings, files.root)
+        files.claim(settings)  # not before the network and the pictures are found
+        runner = Runner(subject, files, bar)
         runner.measure_original()
         for case in _todo(settings, files, chosen, shares):
             if end is not None and time.monotonic() > end:
