@@ -1,4 +1,4 @@
-// The operator kswap::grouped_block, for LibTorch's stable ABI (torch 2.11 and later).
+// The operator kswap_native::grouped_block, for LibTorch's stable ABI (torch 2.11 and later).
 
 #include "grouped_block.h"
 
@@ -103,11 +103,11 @@ Tensor grouped_block(const Tensor& x, const Tensor& k_weight, const Tensor& k_bi
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY(kswap, m) {
+STABLE_TORCH_LIBRARY(kswap_native, m) {
   m.def(
       "grouped_block(Tensor x, Tensor k_weight, Tensor k_bias, Tensor? l_weight, Tensor? l_bias, int k_groups, "
       "int l_groups, int interleave, int k_activation, int l_activation, bool sum, int stride_h, int stride_w) "
       "-> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(kswap, CPU, m) { m.impl("grouped_block", TORCH_BOX(&grouped_block)); }
+STABLE_TORCH_LIBRARY_IMPL(kswap_native, CPU, m) { m.impl("grouped_block", TORCH_BOX(&grouped_block)); }

@@ -1,4 +1,4 @@
-"""The operator ``kswap::grouped_block``: whether it is ready, its numbers, and its shapes without data."""
+"""The operator ``kswap_native::grouped_block``: whether it is ready, its numbers, and its shapes without data."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def obstacle(build: bool = False, seconds: float = SECONDS) -> str | None:
         return str(error)
     except (OSError, RuntimeError) as error:  # a library that does not fit: of a file system that runs nothing
         return f"{library} cannot be loaded: {str(error).splitlines()[0][:200]}"
-    torch.library.register_fake("kswap::grouped_block", _shapes)
-    _loaded = torch.ops.kswap.grouped_block.default
+    torch.library.register_fake("kswap_native::grouped_block", _shapes)
+    _loaded = torch.ops.kswap_native.grouped_block.default
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from native_fixture import compiled_kernel
 from torch import Tensor, nn
 
 import kswap
@@ -32,7 +33,7 @@ NO_KERNEL = "without the native kernel"
 
 @pytest.fixture(scope="module", autouse=True)
 def ready() -> None:
-    assert operator.obstacle(build=True) is None
+    compiled_kernel()
 
 
 @pytest.fixture

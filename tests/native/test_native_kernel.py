@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from native_fixture import compiled_kernel
 from torch import Tensor
 
-from kswap.native.operator import ACTIVATIONS, grouped_block, obstacle
+from kswap.native.operator import ACTIVATIONS, grouped_block
 from kswap.planner.layer_plan import interleave_order
 from kswap.planner.layout import GroupedLayout
 
@@ -29,8 +30,7 @@ RELATIVE = 3e-6  # to the largest output, float32 against float64
 
 @pytest.fixture(scope="module", autouse=True)
 def ready() -> None:
-    """Compiled once; the cache of the user keeps it for the next run."""
-    assert obstacle(build=True) is None
+    compiled_kernel()
 
 
 def kernel(*arguments: object) -> Tensor:
@@ -196,3 +196,12 @@ def test_wrong_arguments_are_refused() -> None:
     arguments[8] = 99
     with pytest.raises(RuntimeError, match="no activation"):
         kernel(*arguments)
+
+
+def test_the_kernel_for_gpus_and_this_one_are_operators_of_one_process() -> None:
+    """Two definitions of one name would end the process."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    from kswap.nn.kernels import operators
+
+    assert operators is not None
+    assert torch.ops.kswap.grouped_block.default is not grouped_block()
