@@ -64,7 +64,7 @@ def test_a_plan_of_every_kind_survives_json(kind: str) -> None:
     plan = plan_block(96, 40, BlockSettings(kind=kind, ch=8))
     assert plan.replaces
     shape = plan.shape_to_json()
-    assert set(shape) == set(BLOCK_KINDS[kind].keys)
+    assert set(shape) == set(BLOCK_KINDS[kind].keys) - {"align"}  # which is there where it was asked for
     assert type(plan).shape_from_json(shape, 96, 40, "the block") == plan
     assert plan.weights < plan.dense_weights
 

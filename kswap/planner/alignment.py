@@ -56,6 +56,8 @@ def _obstacle(in_channels: int, out_channels: int, ch: int, align: int) -> str:
         if count % align:
             return f"{count} {what} are no multiple"
     most = in_channels // ch
+    if most < 2:
+        return f"{in_channels} channels are less than two groups of {ch}"
     common = math.gcd(in_channels // align, out_channels // align)
     shared = "have no common divisor" if common == 1 else f"have no common divisor from 2 to {most}"
     return f"{in_channels // align} and {out_channels // align} blocks of channels {shared}"

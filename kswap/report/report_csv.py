@@ -24,7 +24,11 @@ def _columns() -> tuple[str, ...]:
     What a fit to data has found is left out: it has a number for every channel.
     """
     fitted = {key for kind in BLOCK_KINDS.values() for key in kind.fitted_keys}
-    shapes = [plan_block(64, 64, BlockSettings(kind=kind)).shape_to_json() for kind in BLOCK_KINDS]
+    # A setting is in the JSON of a plan only where it was asked for; here each has its column.
+    shapes = [
+        dict.fromkeys(kind.setting_keys) | plan_block(64, 64, BlockSettings(kind=name)).shape_to_json()
+        for name, kind in BLOCK_KINDS.items()
+    ]
     layouts = [_flat({key: shape[key] for key in SHAPE_KEYS if key in shape and key not in fitted}) for shape in shapes]
     return (*FACT_KEYS, *dict.fromkeys(key for layout in layouts for key in layout))
 

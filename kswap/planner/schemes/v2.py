@@ -31,7 +31,8 @@ def plan_v2(
     needed = ch if out_channels > in_channels else 2 * ch
     if in_channels <= needed:
         return plan(f"{in_channels} input channels, needs more than {needed}")
-    k, unaligned = fit_to(GroupedLayout.of(in_channels, out_channels, ch), ch, align)
+    usual = GroupedLayout.of(in_channels, out_channels, ch)
+    k, unaligned = fit_to(usual, ch, align)
     if k.is_dense:
         return plan(f"{out_channels} output channel, K would be one dense group")
     if out_channels > in_channels:
@@ -41,7 +42,8 @@ def plan_v2(
     step = out_channels // ch
     second = GroupedLayout.of(out_channels, out_channels, ch)
     if not unaligned:
-        second, _ = fit_to(second, ch, align)
+        second, unaligned = fit_to(second, ch, align)
+        k = usual if unaligned else k
     return plan(
         reasons("K + L", unaligned),
         k=k,
