@@ -74,6 +74,8 @@ def test_a_study_runs_each_case_once_and_shows_all_of_them(settings: Settings, t
     assert json.loads(text_of(both, "json"))["rows"][0]["untrained"]["mean"] == both.rows[0].untrained.mean
     assert text_of(both, "md").count(METHODS["blocks-fresh"].title) == 2
     assert text_of(both, "csv").count("blocks-fresh") == 2
+    assert "| 0 images |" not in text_of(both, "md")  # these settings have no long runs
+    assert all(row.long is None for row in both.rows)
 
     with pytest.raises(StudyError, match="other settings"):
         transfer_study(replace(settings, images=128), tmp_path)

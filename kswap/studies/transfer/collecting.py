@@ -65,6 +65,6 @@ def _row(settings: Settings, network: str, results: list[CaseResult], latencies:
         untrained=accuracy(short or ordered, 0) or Accuracy((0.0,)),
         early=accuracy(short, settings.early),
         final=accuracy(short, settings.images),
-        long=accuracy(ordered, settings.long_images),
+        long=accuracy(ordered, settings.long_images) if settings.long_images else None,
         latency=latencies.networks.get(network),
     )

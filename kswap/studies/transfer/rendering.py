@@ -33,9 +33,14 @@ _COLUMNS = (
 
 
 def _heads(study: TransferStudy) -> tuple[str, ...]:
-    s = study.settings
-    after = tuple(f"{images:,} images" for images in (s.early, s.images, s.long_images))
+    after = tuple(f"{images:,} images" for images in _points(study).values())
     return ("network", "parameters", "left", "untrained", *after, "ms", "ratio")
+
+
+def _points(study: TransferStudy) -> dict[str, int]:
+    """What a row calls its accuracy after so many images; a study may have no long runs."""
+    s = study.settings
+    return {name: images for name, images in (("early", s.early), ("final", s.images), ("long", s.long_images)) if images}
 
 
 def _lines(study: TransferStudy) -> list[tuple[str, ...]]:
@@ -46,12 +51,12 @@ def _lines(study: TransferStudy) -> list[tuple[str, ...]]:
             f"{original.params:,}",
             "100%",
             f"{original.accuracy:.3f}",
-            *("", "", ""),
+            *("" for _ in _points(study)),
             *_times(study.latencies.networks.get(ORIGINAL) if study.latencies else None),
         )
     ]
     for row in study.rows:
-        accuracies = (str(row.untrained), *(_shown(value) for value in (row.early, row.final, row.long)))
+        accuracies = (str(row.untrained), *(_shown(getattr(row, name)) for name in _points(study)))
         left = f"{row.params / original.params:.1%}"
         found.append((row.title, f"{row.params:,}", left, *accuracies, *_times(row.latency)))
     return found
