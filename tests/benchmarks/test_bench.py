@@ -145,6 +145,16 @@ def test_the_ceiling_is_known_for_passes_and_not_for_training_steps(found: Bench
     assert any(line.startswith("no ceiling for eager, training: ") for line in found.remarks())
 
 
+def test_narrower_layers_leave_no_ceiling(tmp_path: Path) -> None:
+    kswap.convert("test_efficientnet", ch=16, narrow=0.5, device="cpu", seed=0).save(tmp_path / "narrow")
+    request_ = BenchmarkRequest(
+        models=(str(tmp_path / "narrow"),), targets=("eager",), rounds=3, memory=False, autotune=False
+    )
+    for row in run_benchmark(request_, progress=False).rows:
+        assert row.outside.ceiling is None
+        assert "fewer channels" in row.outside.why_not
+
+
 def test_every_format_has_the_ceiling(found: Benchmark) -> None:
     row = replace(found.rows[0], outside=Outside(0.4))
     without = replace(row, target="inductor", outside=Outside(why_not="its kernels go across layers"))

@@ -40,7 +40,8 @@ def _heads(study: TransferStudy) -> tuple[str, ...]:
 def _points(study: TransferStudy) -> dict[str, int]:
     """What a row calls its accuracy after so many images; a study may have no long runs."""
     s = study.settings
-    return {name: images for name, images in (("early", s.early), ("final", s.images), ("long", s.long_images)) if images}
+    points = {"early": s.early, "final": s.images, "long": s.long_images}
+    return {name: images for name, images in points.items() if images}
 
 
 def _lines(study: TransferStudy) -> list[tuple[str, ...]]:
