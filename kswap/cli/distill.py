@@ -10,7 +10,14 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.options import LOAD_STEPS, working
-from kswap.cli.pictures import adjusted, data_options, device_option, preprocessing_options, trust_option
+from kswap.cli.pictures import (
+    adjusted,
+    data_options,
+    device_option,
+    evaluation_options,
+    preprocessing_options,
+    trust_option,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,20 +46,7 @@ def training_options(command: Command) -> Command:
             ),
             click.option("--lr", type=float, metavar="X", help="Learning rate, instead of the recipe's."),
             click.option("--split", metavar="NAME", help="Folder of the data to train on; else train, or all."),
-            click.option(
-                "--eval-data",
-                metavar="DATA",
-                help="Labelled pictures to measure accuracy on; else the held-out split of the data.",
-            ),
-            click.option("--eval-split", metavar="NAME", help="Which split of these."),
-            click.option(
-                "--eval-limit",
-                type=click.IntRange(min=1),
-                default=1000,
-                show_default=True,
-                metavar="N",
-                help="At most N of these, evenly over all.",
-            ),
+            evaluation_options("the data"),
             click.option("--seed", type=int, default=0, show_default=True, help="Makes the run reproducible."),
             click.option("--restart", is_flag=True, help="Start an unfinished run anew, instead of continuing it."),
         )

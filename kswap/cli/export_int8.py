@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kswap.cli.pictures import adjusted, picture_options
+from kswap.cli.pictures import adjusted, data_dir_option, evaluation_options, picture_options
 from kswap.errors import KswapError
 
 if TYPE_CHECKING:
@@ -47,26 +47,8 @@ def quantize_options(command: Command) -> Command:
                 metavar="N",
                 help="How many of them, evenly over all.",
             ),
-            click.option(
-                "--eval-data",
-                metavar="DATA",
-                help="Labelled pictures to measure accuracy on; else the held-out split of those of --calibrate.",
-            ),
-            click.option("--eval-split", metavar="NAME", help="Which split of these."),
-            click.option(
-                "--eval-limit",
-                type=click.IntRange(min=1),
-                default=1000,
-                show_default=True,
-                metavar="N",
-                help="At most N of these, evenly over all.",
-            ),
-            click.option(
-                "--data-dir",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                help="Where downloaded pictures are kept; else torch's cache.",
-            ),
+            evaluation_options("those of --calibrate"),
+            data_dir_option,
         )
     ):
         command = option(command)

@@ -27,6 +27,14 @@ device_option = click.option(
 )
 
 
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where downloaded pictures are kept; else torch's cache.",
+)
+
+
 def data_options(command: Command) -> Command:
     """The pictures of a command: ``data`` is a tuple of paths and names, and ``data_dir`` where downloads are kept."""
     data = click.option(
@@ -37,13 +45,35 @@ def data_options(command: Command) -> Command:
         help="The pictures: a folder, a zip, torchvision:NAME or hf-datasets:OWNER/NAME. May be repeated for what "
         "forms one set.",
     )
-    place = click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Where downloaded pictures are kept; else torch's cache.",
-    )
-    return data(place(command))
+    return data(data_dir_option(command))
+
+
+def evaluation_options(held_out_of: str) -> Callable[[Command], Command]:
+    """Labelled pictures to measure accuracy on; without, the held-out split of what ``held_out_of`` names."""
+
+    def with_options(command: Command) -> Command:
+        for option in reversed(
+            (
+                click.option(
+                    "--eval-data",
+                    metavar="DATA",
+                    help=f"Labelled pictures to measure accuracy on; else the held-out split of {held_out_of}.",
+                ),
+                click.option("--eval-split", metavar="NAME", help="Which split of these."),
+                click.option(
+                    "--eval-limit",
+                    type=click.IntRange(min=1),
+                    default=1000,
+                    show_default=True,
+                    metavar="N",
+                    help="At most N of these, evenly over all.",
+                ),
+            )
+        ):
+            command = option(command)
+        return command
+
+    return with_options
 
 
 def trained_options(command: Command) -> Command:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from kswap.errors import DeployError
 from kswap.native.build import SECONDS, build_library, built_library
@@ -39,15 +39,15 @@ def obstacle(build: bool = False, seconds: float = SECONDS) -> str | None:
     if _loaded is not None:
         return None
     try:
-        library = build_library(seconds) if build else built_library()
-        if library is None:
+        built = build_library(seconds) if build else built_library()
+        if built is None:
             return "it was not built on this machine: ask for it with --native or native=True"
-        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+        torch.ops.load_library(built)  # type: ignore[no-untyped-call]
     except DeployError as error:
         return str(error)
     except (OSError, RuntimeError) as error:  # a library that does not fit: of a file system that runs nothing
-        return f"{library} cannot be loaded: {str(error).splitlines()[0][:200]}"
-    torch.library.register_fake("kswap_native::grouped_block", _shapes)
+        return f"{built} cannot be loaded: {str(error).splitlines()[0][:200]}"
+    library.register_fake("kswap_native::grouped_block", _shapes)
     _loaded = torch.ops.kswap_native.grouped_block.default
     return None
 

@@ -27,6 +27,7 @@ from kswap.runtimes.export import export_model
 from kswap.runtimes.formats import FORMATS
 from kswap.runtimes.formats.destination import check_destination, written_whole
 from kswap.runtimes.formats.format import Format, Variant
+from kswap.runtimes.formats.quantizer import Quantizer
 from kswap.runtimes.targets import find_target
 from kswap.timing import TimeComparison, interleaved
 from kswap.transfer.examined import Examined, examined
@@ -96,9 +97,9 @@ def export_int8(
         inputs = samples[:batch]
         exported = export_model(model, inputs, to, job.file("float32"), False, params_compact, dynamic_batch)
         step("quantising")
-        kept = job.quantize(exported.path, written)
-        after = FileModel(format_, written, batch)
-        error, agreement = job.difference(exported.path, written)
+        wanted = job.outputs_of(exported.path)
+        kept = job.quantize(exported.path, wanted, written)
+        error, agreement = job.difference(wanted, written)
         accuracy = None
         if measured_on is not None:
             step("measuring accuracy")
@@ -109,16 +110,15 @@ def export_int8(
                     limit=eval_limit,
                     shown=False,
                 )
-                for file in (FileModel(format_, exported.path, batch), after)
+                for file in (FileModel(format_, exported.path, batch), FileModel(format_, written, batch))
             ]
             accuracy = Accuracy(measured_on.title, tops[0].images, tops[0].top1, tops[1].top1)
         speed = job.speed(exported.path, written, () if kept is None else job.squeezes, original, threads)
         size = sum(file.stat().st_size for file in written.parent.iterdir())
-    assert format_.quantizer is not None
     return QuantizedExport(
         exported=replace(exported, path=target),
         bytes=size,
-        method=format_.quantizer.method,
+        method=job.quantizer.method,
         calibration=pictures.source + (f", split {pictures.split}" if pictures.split else ""),
         calibration_images=len(samples),
         preprocessing=preprocessing,
@@ -170,22 +170,27 @@ class _Job:
     dynamic_batch: bool
     squeezes: Sequence[str] = ()
 
+    @property
+    def quantizer(self) -> Quantizer:
+        """That of the format, which its check has found."""
+        assert self.format_.quantizer is not None
+        return self.format_.quantizer
+
     def file(self, name: str) -> Path:
         """A file in a folder of its own, with all that is written beside it."""
         folder = self.place / name
         folder.mkdir()
         return folder / f"model{self.format_.suffix}"
 
-    def quantize(self, source: Path, written: Path) -> KeptInFloat | None:
-        """Write the int8 file of a float32 file, and return what was left in float32."""
-        assert self.format_.quantizer is not None
+    def quantize(self, source: Path, wanted: Tensor, written: Path) -> KeptInFloat | None:
+        """Write the int8 file of a float32 file, whose outputs are ``wanted``; returns what was left in float32."""
         self._write(source, written, ())
-        self.squeezes = self.format_.quantizer.squeezes(source)
+        self.squeezes = self.quantizer.squeezes(source)
         if not self.squeezes:
             return None
         other = self.file("squeezes")
         self._write(source, other, self.squeezes)
-        (quantized, _), (kept, _) = self.difference(source, written), self.difference(source, other)
+        (quantized, _), (kept, _) = self.difference(wanted, written), self.difference(wanted, other)
         if not kept <= _WORTH * quantized:
             return None
         for file in self.format_.files(written):
@@ -193,23 +198,27 @@ class _Job:
         return KeptInFloat(len(self.squeezes), quantized, kept)
 
     def _write(self, source: Path, path: Path, kept: Sequence[str]) -> None:
-        assert self.format_.quantizer is not None
         batches = torch.split(self.samples, self.batch)
         try:
-            self.format_.quantizer.quantize(source, batches, path, kept)
+            self.quantizer.quantize(source, batches, path, kept)
             found = FileModel(self.format_, path, self.batch)(batches[0])
         except Exception as error:
             said = f"{type(error).__name__}: {first_line(error)}"
             raise DeployError(
-                f"{self.format_.quantizer.method} cannot quantise this network ({said}): nothing was written; "
+                f"{self.quantizer.method} cannot quantise this network ({said}): nothing was written; "
                 "export it without int8"
             ) from error
         if not bool(found.isfinite().all()):
             raise DeployError("the int8 file returns numbers that are not finite: nothing was written")
 
-    def difference(self, source: Path, path: Path) -> tuple[float, float]:
+    def outputs_of(self, path: Path) -> Tensor:
+        """What a file returns for the pictures of the calibration, in float64."""
+        outputs: Tensor = FileModel(self.format_, path, self.batch)(self.samples)
+        return outputs.double()
+
+    def difference(self, wanted: Tensor, path: Path) -> tuple[float, float]:
         """Relative mean squared error of the outputs, and the share of equal answers, on the calibration."""
-        wanted, found = (FileModel(self.format_, file, self.batch)(self.samples).double() for file in (source, path))
+        found = self.outputs_of(path)
         square = wanted.square().mean().clamp_min(torch.finfo(torch.float32).tiny)
         equal = wanted.flatten(1).argmax(1) == found.flatten(1).argmax(1)
         return float((wanted - found).square().mean() / square), float(equal.double().mean())
@@ -218,7 +227,6 @@ class _Job:
         self, source: Path, written: Path, kept: Sequence[str], original: nn.Module | str, threads: int | None
     ) -> Speed:
         """Time the int8 file against the float32 one, the original's, and one with float32 in small groups."""
-        assert self.format_.quantizer is not None
         others = {"float32": source}
         no_original = original if isinstance(original, str) else ""
         if isinstance(original, nn.Module):
@@ -227,7 +235,7 @@ class _Job:
                 others["original"] = self._quantized_original(original, bool(kept))
             except KswapError as error:
                 no_original = str(error)
-        grouped = self.format_.quantizer.grouped(source)
+        grouped = self.quantizer.grouped(source)
         if grouped:
             step("quantising all but small groups")
             others["groups"] = self.file("groups")
@@ -244,19 +252,17 @@ class _Job:
 
     def _quantized_original(self, original: nn.Module, keeps_squeezes: bool) -> Path:
         """The int8 file of the original, made in the same way."""
-        assert self.format_.quantizer is not None
         inputs = (self.samples[: self.batch],)
         plain = optimize_for_inference(original, inputs, self.format_.target, autotune=False)
         whole = self.file("original-float32")
         export_model(plain, inputs, self.format_.name, whole, dynamic_batch=self.dynamic_batch)
         path = self.file("original")
-        self._write(whole, path, self.format_.quantizer.squeezes(whole) if keeps_squeezes else ())
+        self._write(whole, path, self.quantizer.squeezes(whole) if keeps_squeezes else ())
         return path
 
     def _compared(self, written: Path, others: Mapping[str, Path], threads: int | None) -> dict[str, TimeComparison]:
         """Each of the others, prepared twice, against the int8 file."""
-        assert self.format_.quantizer is not None
-        prepare, inputs = self.format_.quantizer.prepare, (self.samples[: self.batch],)
+        prepare, inputs = self.quantizer.prepare, (self.samples[: self.batch],)
         with find_target(self.format_.target).settings(threads):
             runs: dict[str, Any] = {"int8": prepare(written, inputs, threads)}
             for name, path in others.items():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from native_fixture import compiled_kernel
-from torch import Tensor
+from torch import Tensor, library
 
 from kswap.native.operator import ACTIVATIONS, grouped_block
 from kswap.planner.layer_plan import interleave_order
@@ -183,7 +183,7 @@ def test_the_operator_is_registered_as_torch_wants_it(order: tuple[int, ...]) ->
     torch.manual_seed(0)
     case = Case(GroupedLayout.of(20, 36, ch=8), GroupedLayout.of(36, 36, ch=8), 2, ("silu", "silu"), stride=(2, 1))
     x = laid_out(torch.randn(2, 20, 5, 7), order)
-    torch.library.opcheck(grouped_block(), case.arguments(x))
+    library.opcheck(grouped_block(), case.arguments(x))
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -8,7 +8,7 @@ import importlib.util
 import pytest
 import torch
 from fused_fixture import block_of, fused, results
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 import kswap
 import kswap.nn.kernels.operators
@@ -115,7 +115,7 @@ def test_operators_are_sound(training: bool) -> None:
             arguments += [layer.weight.detach().requires_grad_(), layer.bias.detach().requires_grad_()]  # type: ignore[union-attr]
             arguments += [norm.weight, norm.bias] if training else []  # type: ignore[union-attr]
         eps = (1e-5, 1e-5) if training else ()
-        torch.library.opcheck(operator, (*arguments, *settings_of(k, l, 2, True), *eps))
+        library.opcheck(operator, (*arguments, *settings_of(k, l, 2, True), *eps))
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 import triton
-from torch import Tensor
-from torch.library import wrap_triton
+from torch import Tensor, library
 
 from kswap.nn.kernels import block, layer
 from kswap.nn.kernels.parts import ACTIVATION_NUMBERS
@@ -127,7 +126,7 @@ def whole_block(
     def grid(meta: dict[str, Any]) -> tuple[int, int]:
         return _tiles(pixels, meta["BLOCK_PIXELS"]), l.groups * _tiles(rows, meta["BLOCK_ROWS"])
 
-    wrap_triton(_block_forward)[grid](
+    library.wrap_triton(_block_forward)[grid](
         x, k_weight, _or(k_bias, k_weight), l_weight, _or(l_bias, l_weight), y,
         pixels, height, width, *x.stride(), *y.stride(),
         INPUTS=k.in_channels,
@@ -173,7 +172,7 @@ def one_layer(
     def grid(meta: dict[str, Any]) -> tuple[int, int]:
         return _tiles(pixels, meta["BLOCK_PIXELS"]), layout.groups * _tiles(rows, meta["BLOCK_ROWS"])
 
-    wrap_triton(_layer_forward)[grid](
+    library.wrap_triton(_layer_forward)[grid](
         x, weight, _or(bias, weight), scale, shift, y,
         pixels, height, width, *x.stride(), *y.stride(),
         **_sizes(layout),
@@ -200,7 +199,7 @@ def gradient_of_input(grad: Tensor, layout: GroupedLayout, weight: Tensor, step:
         tiles = _tiles(layout.group_width, meta["BLOCK_COLUMNS"])
         return _tiles(pixels, meta["BLOCK_PIXELS"]), layout.groups * tiles
 
-    wrap_triton(_input_gradient)[grid](
+    library.wrap_triton(_input_gradient)[grid](
         grad, weight, out, pixels, height, width, *grad.stride(), *out.stride(),
         **_sizes(layout),
         STEP=step,
@@ -233,7 +232,7 @@ def gradient_of_weight(
         tiles = _tiles(rows, meta["BLOCK_ROWS"]) * _tiles(layout.group_width, meta["BLOCK_COLUMNS"])
         return splits, layout.groups * tiles
 
-    wrap_triton(_weight_gradient)[grid](
+    library.wrap_triton(_weight_gradient)[grid](
         grad, x, scale, shift, out,
         pixels, height, width, *grad.stride(), *x.stride(), out.stride(0),
         **_sizes(layout),

@@ -15,8 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import triton_op
+from torch import Tensor, library
 
 from kswap.nn import activation_functions as activations
 from kswap.nn.kernels.launching import empty_output, gradient_of_input, gradient_of_weight, one_layer, whole_block
@@ -26,7 +25,7 @@ from kswap.planner.layout import GroupedLayout
 Norm = list[Tensor]
 
 
-@triton_op("kswap::grouped_block", mutates_args=())
+@library.triton_op("kswap::grouped_block", mutates_args=())
 def grouped_block(
     x: Tensor,
     k_weight: Tensor,
@@ -54,7 +53,7 @@ def _shaped(x: Tensor, *arguments: Any) -> Tensor:
     return empty_output(x, k[1])
 
 
-@triton_op("kswap::grouped_block_batch_norm", mutates_args=())
+@library.triton_op("kswap::grouped_block_batch_norm", mutates_args=())
 def grouped_block_batch_norm(
     x: Tensor,
     k_weight: Tensor,
@@ -101,7 +100,7 @@ def _shaped_with_statistics(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return empty_output(x, k[1]), *vectors
 
 
-@triton_op("kswap::grouped_block_backward", mutates_args=())
+@library.triton_op("kswap::grouped_block_backward", mutates_args=())
 def grouped_block_backward(
     grad: Tensor,
     x: Tensor,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kswap.converted import Conversion
+from kswap.data.picture_set import LabelledPictures
 from kswap.progress import ProgressBar
 from kswap.studies.choice import Choice
 from kswap.studies.cifar10.cases import Case, CaseResult
@@ -104,14 +105,13 @@ class Runner:
     def _choose(self, method: Method, path: Path, work: Path) -> None:
         """First the learning rate of all layers, then that of the layers of blocks."""
         self.bar.label(f"{method.name}: learning rates")
-        settings, own = self.settings, self.recipe.structured_lr
-        has_blocks = bool(method.build(settings, 0).conversion.plan.replaced)
-        tried = [
-            self._trial(method, self.recipe.lr * factor, own, work) for factor in settings.learning_rates or (1.0,)
-        ]
+        settings, own, pictures = self.settings, self.recipe.structured_lr, splits_to_choose(self.settings)
+        rates = [self.recipe.lr * factor for factor in settings.learning_rates or (1.0,)]
+        tried = [self._trial(method, pictures, rate, own, work) for rate in rates]
         lr = max(tried, key=_goodness).lr
-        if has_blocks:
-            tried += [self._trial(method, lr, factor, work) for factor in settings.structured_rates if factor != own]
+        if tried[0].has_blocks:
+            factors = [factor for factor in settings.structured_rates if factor != own]
+            tried += [self._trial(method, pictures, lr, factor, work) for factor in factors]
         best = max(tried, key=_goodness)
         choice = Choice(
             method.name,
@@ -126,10 +126,18 @@ class Runner:
         shown = ", ".join(f"{trial.accuracy:.2%} with {trial.rates}" for trial in tried)
         self.bar.log(f"{method.name}: learning rate {best.rates} ({shown})")
 
-    def _trial(self, method: Method, lr: float, structured_lr: float, work: Path) -> _Trial:
-        learnt, held_out = splits_to_choose(self.settings)
+    def _trial(
+        self,
+        method: Method,
+        pictures: tuple[LabelledPictures, LabelledPictures],
+        lr: float,
+        structured_lr: float,
+        work: Path,
+    ) -> _Trial:
+        learnt, held_out = pictures
+        conversion = method.build(self.settings, 0).conversion
         done = train(
-            self._placed(method.build(self.settings, 0).conversion),
+            self._placed(conversion),
             learnt,
             recipe=replace(self.recipe, structured_lr=structured_lr),
             epochs=self.settings.choosing_epochs,
@@ -141,7 +149,8 @@ class Runner:
             amp=self.settings.amp,
         )
         assert done.record.tested is not None
-        return _Trial(lr, structured_lr, done.record.tested.top1, done.record.tested.loss)
+        tested, has_blocks = done.record.tested, bool(conversion.plan.replaced)
+        return _Trial(lr, structured_lr, tested.top1, tested.loss, has_blocks)
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,7 @@ class _Trial:
     structured_lr: float
     accuracy: float
     loss: float
+    has_blocks: bool
 
     @property
     def rates(self) -> str:

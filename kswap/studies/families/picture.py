@@ -44,6 +44,6 @@ def write_picture(study: FamilyStudy, path: Path) -> Path:
     axes.tick_params(axis="x", which="both", labelsize=7)
     axes.grid(axis="x", alpha=0.3, which="both")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, loc="lower right")
+        figure.legend(fontsize=7, loc="outside upper center", ncols=len(study.settings.targets))
     plots.save_figure(figure, path, dpi=_DPI)
     return path
