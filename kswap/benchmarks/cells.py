@@ -6,6 +6,12 @@ from kswap.benchmarks.result import Row
 from kswap.timing import Spread, TimeComparison
 
 
+def blocks(row: Row) -> str:
+    """Channels per group, and what else was asked for: ``16``, ``16 low-rank``, ``16, align 16``."""
+    kind = "" if row.kind == "grouped" else f" {row.kind}"
+    return f"{row.ch}{kind}" + ("" if row.align is None else f", align {row.align}")
+
+
 def ratio(found: TimeComparison) -> str:
     """``1.45``.
 

@@ -139,6 +139,7 @@ def _row_of(
         ch=report.ch,
         scheme=report.scheme,
         kind=report.kind,
+        align=pair.align,
         input_size=report.input_size,
         batch=step.batch,
         target=step.target,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kswap.benchmarks.cells import ceiling, interval, memory, ratio, spread, weights
+from kswap.benchmarks.cells import blocks, ceiling, interval, memory, ratio, spread, weights
 from kswap.benchmarks.result import Benchmark, Row
 from kswap.report.markdown import code, prose, table
 
@@ -31,7 +31,7 @@ def _cells(row: Row, has_ceiling: bool, has_memory: bool) -> tuple[str, ...]:
     verdict = row.comparison.verdict
     cells = (
         prose(row.model),
-        str(row.ch) if row.kind == "grouped" else f"{row.ch} {row.kind}",
+        blocks(row),
         row.setting,
         str(row.batch),
         f"**{ratio(row.comparison)}**",

@@ -15,6 +15,7 @@ from kswap.graph.clone import full_clone
 from kswap.graph.edits import apply_edits_
 from kswap.graph.random_state import preserved_random_state
 from kswap.loading import load, original_model
+from kswap.planner.plan import Plan
 from kswap.report.report import Report
 from kswap.sources.builders import build
 
@@ -23,7 +24,7 @@ from kswap.sources.builders import build
 class BenchmarkedModel:
     """What is compared: a model by name, a saved directory, or a module; and how it is rewritten.
 
-    ``ch``, ``scheme``, ``kind``, ``num_classes`` and ``input_size`` are for models by name (and all but
+    ``ch``, ``scheme``, ``kind``, ``align``, ``num_classes`` and ``input_size`` are for models by name (and all but
     ``num_classes`` for modules); a directory is taken as it was saved.
     """
 
@@ -34,6 +35,7 @@ class BenchmarkedModel:
     input_size: tuple[int, ...] | None = None
     trust_source: bool = False
     kind: str = "grouped"
+    align: int | None = None
 
     @property
     def is_saved(self) -> bool:
@@ -53,6 +55,7 @@ class BenchmarkedModel:
                     request.input_size,
                     request.trust_source,
                     request.kind,
+                    request.align,
                 )
                 found.append(one)
                 if one.is_saved:
@@ -67,6 +70,7 @@ class ModelPair:
     original: nn.Module
     converted: nn.Module
     report: Report
+    align: int | None = None
 
     @classmethod
     def of(cls, benchmarked: BenchmarkedModel) -> ModelPair:
@@ -97,9 +101,10 @@ def _converted(benchmarked: BenchmarkedModel) -> ModelPair:
         seed=0,
         input_size=benchmarked.input_size,
         kind=benchmarked.kind,
+        align=benchmarked.align,
         **kwargs,  # type: ignore[arg-type]
     )
-    return ModelPair(original, conversion.model, conversion.report)
+    return ModelPair(original, conversion.model, conversion.report, _align_of(conversion.plan))
 
 
 def _loaded(benchmarked: BenchmarkedModel) -> ModelPair:
@@ -110,7 +115,13 @@ def _loaded(benchmarked: BenchmarkedModel) -> ModelPair:
     trusted = conversion.source.needs_trust and benchmarked.trust_source
     original = build(conversion.source) if trusted else original_model(directory, {})[1]
     apply_edits_(original, conversion.plan.edits)
-    return ModelPair(original.to(_dtype_of(conversion.model)), conversion.model, conversion.report)
+    original = original.to(_dtype_of(conversion.model))
+    return ModelPair(original, conversion.model, conversion.report, _align_of(conversion.plan))
+
+
+def _align_of(plan: Plan) -> int | None:
+    """The multiple that channels and filters of groups were asked to be; the first one where rules set several."""
+    return next((site.layer.align for site in plan.replaced if site.layer.align is not None), None)
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:

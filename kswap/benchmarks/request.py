@@ -50,6 +50,7 @@ class BenchmarkRequest:
         ch: Channels per group; one number, or several. A saved directory has its own.
         scheme: How groups are chosen.
         kind: The kind of block, for models by name and modules.
+        align: Channels and filters of groups in multiples of this number, for models by name and modules.
         num_classes: Classes of the classifier, for models by name.
         input_size: ``(height, width)`` or ``(channels, height, width)``; else the model's own.
         batches: Samples per pass; one number, or several.
@@ -74,6 +75,9 @@ class BenchmarkRequest:
     ch: tuple[int, ...] = _option((16,), "--ch", "Channels per group.", metavar="N...", default_text="16")
     scheme: str = _option("v2", "--scheme", "How groups are chosen.", choices=tuple(SCHEMES))
     kind: str = _option("grouped", "--kind", "What replaces a convolution.", choices=tuple(BLOCK_KINDS))
+    align: int | None = _option(
+        None, "--align", "Channels and filters of groups in multiples of N, where they allow it.", metavar="N", least=2
+    )
     num_classes: int | None = _option(None, "--num-classes", "Classes of the classifier.", least=0)
     input_size: tuple[int, ...] | None = _option(
         None, "--input-size", "224, 224,320 or 3,224,320; else the model's own.", metavar="SIZE"

@@ -104,6 +104,7 @@ class Row(TimeComparison):
     memory_bytes: Memory = field(default_factory=lambda: Memory())
     slice: int | None = None
     kind: str = "grouped"
+    align: int | None = None
     outside: Outside = field(default_factory=Outside)
 
     def __post_init__(self) -> None:

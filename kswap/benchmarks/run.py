@@ -129,7 +129,7 @@ def _check(benchmarked: BenchmarkedModel) -> None:
     if benchmarked.is_saved:
         read_report(str(benchmarked.model))
         return
-    kwargs: dict[str, Any] = {"kind": benchmarked.kind}
+    kwargs: dict[str, Any] = {"kind": benchmarked.kind, "align": benchmarked.align}
     if benchmarked.num_classes is not None:
         kwargs["num_classes"] = benchmarked.num_classes
     plan(benchmarked.model, benchmarked.ch, benchmarked.scheme, input_size=benchmarked.input_size, **kwargs)

@@ -23,7 +23,7 @@ def render_terminal(found: Benchmark, console: Console) -> None:
     On a narrow terminal the last columns are left out; in a pipe none is.
     """
     glyphs = Glyphs.of(console)
-    for _, group in groupby(found.rows, lambda row: (row.model, row.ch, row.scheme, row.kind)):
+    for _, group in groupby(found.rows, lambda row: (row.model, row.ch, row.scheme, row.kind, row.align)):
         rows = list(group)
         _print_head(rows[0], console, glyphs)
         columns = _columns(rows, glyphs)
@@ -43,7 +43,8 @@ def _print_head(row: Row, console: Console, glyphs: Glyphs) -> None:
         f"parameters {row.params.original:,} {glyphs.arrow} {row.params.converted:,}",
         f"MACs {row.macs.original / 1e6:,.0f} M {glyphs.arrow} {row.macs.converted / 1e6:,.0f} M",
     )
-    settings = row.scheme if row.kind == "grouped" else f"{row.scheme} {row.kind}"
+    kind = [] if row.kind == "grouped" else [row.kind]
+    settings = " ".join([row.scheme, *kind, *([] if row.align is None else [f"align {row.align}"])])
     title = Text.assemble((glyphs.clean(row.model), "bold"), f"  Ch={row.ch} {glyphs.clean(settings)} {size}")
     print_text(console, title)
     print_text(console, Text(f" {glyphs.dot} ".join(counts), "dim"))

@@ -67,6 +67,13 @@ weights_option = click.option(
     help="Trained weights of your own: safetensors, or a state dict of torch.save.",
 )
 
+align_option = click.option(
+    "--align",
+    type=click.IntRange(min=2, max=MOST_LANES),
+    metavar="N",
+    help="Channels and filters of groups in multiples of N, where they allow it: 16 suits ONNX Runtime.",
+)
+
 
 # Of one model or of several.
 building_options = (
@@ -118,12 +125,7 @@ def model_options(command: Command) -> Command:
                 metavar="N",
                 help="Rank of low-rank blocks; without it, about the weights of grouped blocks.",
             ),
-            click.option(
-                "--align",
-                type=click.IntRange(min=2, max=MOST_LANES),
-                metavar="N",
-                help="Channels and filters of groups in multiples of N, where they allow it: 16 suits ONNX Runtime.",
-            ),
+            align_option,
             click.option(
                 "--init",
                 default="fresh",

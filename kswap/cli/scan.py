@@ -11,7 +11,8 @@ import click
 
 from kswap.cli.formats import format_option, show
 from kswap.cli.lists import Belongs, ListCommand, is_number, is_one_of, typed
-from kswap.cli.options import builder_arguments, building_options, model_kwarg_option, parse_size
+from kswap.cli.options import align_option, builder_arguments, building_options, model_kwarg_option, parse_size
+from kswap.cli.pictures import data_dir_option
 from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planner.schemes import SCHEMES
 from kswap.runtimes.targets import TARGETS
@@ -61,6 +62,7 @@ def _network_options(command: Command) -> Command:
                 metavar="NAME...",
                 help=f"What replaces a convolution: {', '.join(BLOCK_KINDS)}.  [default: grouped]",
             ),
+            align_option,
             *building_options,
             model_kwarg_option,
         )
@@ -111,12 +113,7 @@ def _training_options(command: Command) -> Command:
                 metavar="DATA",
                 help="The pictures: a folder, a zip, torchvision:NAME or hf-datasets:OWNER/NAME; may be repeated.",
             ),
-            click.option(
-                "--data-dir",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                help="Where downloaded pictures are kept; else torch's cache.",
-            ),
+            data_dir_option,
             click.option("--epochs", type=float, metavar="N", help="Passes over the training pictures."),
             click.option("--seed", type=int, metavar="N", help="Of weights and order.  [default: 0]"),
             click.option("--device", metavar="auto|cpu|cuda", help="Where to train.  [default: auto]"),

@@ -39,6 +39,7 @@ def scan(
     input_size: tuple[int, ...] | None = None,
     skip_strides: int = 0,
     linear: bool = False,
+    align: int | None = None,
     latency: str | None = None,
     batch: int = 1,
     threads: int | None = None,
@@ -70,6 +71,7 @@ def scan(
         kind: Kinds of blocks: ``"grouped"``, ``"low-rank"``, ``"assigned"``; one, or several.
         rules: See :func:`kswap.plan`, as for ``input_size``, ``skip_strides`` and ``linear``. Rules may set Ch, scheme
             and kind of single sites, but not of all of them.
+        align: Channels and filters of groups in multiples of this number where they allow it; for kinds with groups.
         latency: Where one pass of every network is timed: ``"eager"``, ``"onnxruntime"`` or another target.
         batch: Samples of that pass.
         threads: Threads of that pass; ``None`` leaves the number to the runtime.
@@ -116,7 +118,7 @@ def scan(
     elif data is not None:
         how = wording("train=", "--train RECIPE")
         raise StudyError(f"the pictures are for training: add a recipe with {how}, or leave them out")
-    planning = PlanningSettings(model_kwargs, input_size, rules, linear, skip_strides)
+    planning = PlanningSettings(model_kwargs, input_size, rules, linear, skip_strides, grid.checked_align(align))
     timing = None
     if latency is not None:
         cpu = Machine.here(threads).cpu

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kswap.errors import DeployError
+from kswap.planner.kinds import BLOCK_KINDS
 from kswap.planning import PlanSettings
 from kswap.rules import load_rules
 from kswap.scans.trial import Trial
@@ -23,6 +24,7 @@ class PlanningSettings:
         rules: A rule set as :meth:`kswap.rules.RuleSet.to_json` writes it; ``None`` is the preset of the scheme.
         linear: Whether Linear layers are replaced too.
         skip_strides: Stride 1 in so many of the first strided stages.
+        align: Channels and filters of groups in multiples of this number; kinds without groups leave it out.
     """
 
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -30,6 +32,7 @@ class PlanningSettings:
     rules: Mapping[str, Any] | None = None
     linear: bool = False
     skip_strides: int = 0
+    align: int | None = None
 
     def of(self, trial: Trial) -> PlanSettings:
         """What a trial asks of the planner. Raises :class:`kswap.errors.KswapError` subclasses."""
@@ -37,7 +40,11 @@ class PlanningSettings:
         assert trial.scheme is not None
         assert trial.ch is not None
         rules = load_rules(None if self.rules is None else dict(self.rules), scheme=trial.scheme)
-        return PlanSettings.of(trial.ch, trial.scheme, rules, self.linear, trial.kind)
+        return PlanSettings.of(trial.ch, trial.scheme, rules, self.linear, trial.kind, align=self.align_of(trial.kind))
+
+    def align_of(self, kind: str | None) -> int | None:
+        """What networks of a kind of block are planned with."""
+        return self.align if kind is not None and "align" in BLOCK_KINDS[kind].keys else None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ def title(scan: Scan) -> str:
 def remarks(scan: Scan) -> tuple[str, ...]:
     """What a reader has to know to read the table, one sentence each."""
     lines = [front_in_words(scan)]
+    align = scan.planning.align
+    if align is not None:
+        lines.append(f"inputs and filters of groups are multiples of {align} where channel numbers allow it")
     if scan.latency is not None:
         asked = scan.latency
         lines.append(

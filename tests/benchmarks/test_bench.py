@@ -195,6 +195,25 @@ def test_the_markdown_is_a_table_and_a_line(found: Benchmark) -> None:
         assert said in lines[-1]
 
 
+def test_groups_are_aligned_where_asked_and_as_a_directory_has_them(tmp_path: Path) -> None:
+    conversion = kswap.convert(SMALL, ch=8, align=16, num_classes=5, device="cpu", seed=0)
+    conversion.save(tmp_path / "saved")
+    named = ModelPair.of(BenchmarkedModel(SMALL, ch=8, num_classes=5, align=16))
+    saved = ModelPair.of(BenchmarkedModel(str(tmp_path / "saved")))
+    assert (named.align, saved.align) == (16, 16)
+    assert named.report.params == saved.report.params == conversion.report.params
+    assert ModelPair.of(BenchmarkedModel(SMALL, ch=8)).align is None
+
+
+def test_the_blocks_of_a_row_are_shown_with_what_they_are_aligned_to(found: Benchmark) -> None:
+    row = replace(found.rows[0], align=16)
+    aligned = replace(found, rows=(row,))
+    assert "| 16, align 16 |" in render_markdown(aligned)
+    console = Console(file=io.StringIO(), width=200)
+    render_terminal(aligned, console)
+    assert "Ch=16 v2 align 16" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_the_original_is_edited_and_typed_as_the_saved_model_was(tmp_path: Path) -> None:
     kwargs = {"num_classes": 5, "input_size": (32, 32), "device": "cpu"}
     conversion = kswap.convert(SMALL, ch=8, skip_strides=1, **kwargs)  # type: ignore[arg-type]

@@ -61,6 +61,17 @@ def test_every_network_of_the_grid_has_the_counts_of_its_plan(planned: Scan) -> 
     assert (row.params, row.macs, row.computations) == (converted.params, converted.macs, converted.computations)
 
 
+def test_groups_are_aligned_where_a_kind_has_groups() -> None:
+    kinds = ["grouped", "low-rank"]
+    found = kswap.scan("test_efficientnet", ch=8, kind=kinds, align=16, progress=False)
+    for kind, align in zip(kinds, (16, None), strict=True):
+        alone = kswap.convert("test_efficientnet", ch=8, kind=kind, align=align, device="cpu").report
+        assert row_of(found, Trial("test_efficientnet", kind, "v2", 8)).params == alone.params
+    assert "groups are multiples of 16" in text_of(found, "md")
+    with pytest.raises(PlanError, match="low-rank has none"):
+        kswap.scan(MODEL, kind="low-rank", align=16, progress=False)
+
+
 def test_a_model_is_traced_once_however_many_plans_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     from kswap import traced
 
