@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -78,6 +78,7 @@ def cam(
     trust_source: bool = False,
     weights: str | Path | None = None,
     num_classes: int | None = None,
+    **model_kwargs: Any,
 ) -> Cam:
     """Where in ``image`` the model sees evidence for a class.
 
@@ -98,12 +99,13 @@ def cam(
         trust_source: Whether to run the user's own code that a saved model was built by.
         weights: A file of trained weights for a name, instead of its published ones.
         num_classes: Classes that ``weights`` were trained for, where they are not the model's own.
+        model_kwargs: Other arguments of the builder of a name, such as ``act_layer="relu"``.
 
     Raises:
         ModelError: The model has no such map.
         DataError: The image cannot be read.
     """
-    loaded = load_model(model, device, preprocessing, trust_source, weights, num_classes)
+    loaded = load_model(model, device, preprocessing, trust_source, weights, num_classes, model_kwargs)
     return cam_of(loaded, image, class_index, method)
 
 

@@ -111,6 +111,7 @@ def evaluate(
     progress: bool = True,
     weights: str | Path | None = None,
     num_classes: int | None = None,
+    **model_kwargs: Any,
 ) -> Evaluation:
     """Top-1 accuracy of ``model`` on pictures in class folders.
 
@@ -135,13 +136,14 @@ def evaluate(
         progress: Whether to show a bar, where there is a terminal.
         weights: A file of trained weights for a name, instead of its published ones.
         num_classes: Classes that ``weights`` were trained for, where they are not the model's own.
+        model_kwargs: Other arguments of the builder of a name, such as ``act_layer="relu"``.
 
     Raises:
         DataError: The pictures cannot be read, or do not fit the model.
         KswapError: A subclass; the model cannot be found, built or loaded.
     """
     images = image_set(data, split)
-    loaded = load_model(model, device, preprocessing, trust_source, weights, num_classes)
+    loaded = load_model(model, device, preprocessing, trust_source, weights, num_classes, model_kwargs)
     measured = evaluate_loaded(loaded, images, batch=batch, hflip=hflip, limit=limit, workers=workers, shown=progress)
     if measured.untrained:
         warnings.warn(untrained_warning(loaded.title, measured.untrained), stacklevel=2)

@@ -51,6 +51,7 @@ def load_model(
     trust_source: bool = False,
     weights: str | Path | None = None,
     num_classes: int | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """The model that ``model`` names, ready to run.
 
@@ -64,6 +65,7 @@ def load_model(
         trust_source: Whether to run the user's own code that a saved model was built by.
         weights: A file of trained weights for a name, instead of its published ones.
         num_classes: Classes that ``weights`` were trained for, where they are not the model's own.
+        model_kwargs: Other arguments of the builder of a name, such as ``{"act_layer": "relu"}``.
 
     Raises:
         KswapError: A subclass; the model cannot be found, built or loaded.
@@ -77,6 +79,9 @@ def load_model(
             f"{wording('num_classes', '--num-classes')} says what {wording('weights', '--weights')} were trained for: "
             "give both, or neither"
         )
+    if model_kwargs and not is_name:
+        own = wording(f"{next(iter(model_kwargs))}=...", "--model-kwarg")
+        raise ModelError(f"{own} is for a model's builder, and only a name has one: leave it out")
     size: tuple[int, ...] | None = None
     if isinstance(model, str | Path):
         target = choose_device(device if device is not None else "auto")
@@ -88,7 +93,7 @@ def load_model(
             module, size = loaded.model, loaded.plan.input_size
             preprocessing = preprocessing or trained_with(Path(model))
         else:
-            kwargs = {} if num_classes is None else {"num_classes": num_classes}
+            kwargs = dict(model_kwargs or {}) | ({} if num_classes is None else {"num_classes": num_classes})
             source, module = _trained(parse_source(title, kwargs), weights)
             title = source.title
     elif isinstance(model, Conversion):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import LOAD_STEPS, working
+from kswap.cli.options import LOAD_STEPS, builder_arguments, working
 from kswap.cli.pictures import adjusted, device_option, preprocessing_options, trained_options, trust_option
 
 
@@ -38,6 +38,7 @@ def cam(
     baseline: bool,
     weights: Path | None,
     num_classes: int | None,
+    model_kwargs: tuple[str, ...],
     preprocessing: str,
     resize: str | None,
     crop: float | None,
@@ -58,6 +59,7 @@ def cam(
     """
     if out.suffix.lower() != ".png":
         raise click.BadParameter(f"'{out}' must end in .png", param_hint="--out")
+    builder = builder_arguments(model_kwargs, None)
     with working(f"looking at {image}", (LOAD_STEPS - 1) * (len(models) + baseline) + 2):
         from kswap.analysis.cam import Cams, cam_of
         from kswap.analysis.figure import figure, save_figure
@@ -70,10 +72,12 @@ def cam(
         if baseline:
             if num_classes is not None:
                 raise click.UsageError("--num-classes is not for --baseline: that has the classes of its DIR")
+            if builder:
+                raise click.UsageError("--model-kwarg is not for --baseline: that is built as its DIR was")
             loaded.append(baseline_of(models[0], device, weights))
         named = [name for name in models if not Path(name).is_dir()] or models
         for name in models:
-            own = (weights, num_classes) if name in named and not baseline else (None, None)
+            own = (weights, num_classes, builder) if name in named and not baseline else (None, None, None)
             loaded.append(load_model(name, device, None, trust_source, *own))
         step("looking at it")
         maps = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import LOAD_STEPS, working
+from kswap.cli.options import LOAD_STEPS, builder_arguments, working
 from kswap.cli.pictures import (
     adjusted,
     data_options,
@@ -49,6 +49,7 @@ def evaluate(
     workers: int,
     weights: Path | None,
     num_classes: int | None,
+    model_kwargs: tuple[str, ...],
     preprocessing: str,
     resize: str | None,
     crop: float | None,
@@ -74,6 +75,7 @@ def evaluate(
     from kswap.malloc import keep_freed_memory
 
     keep_freed_memory()
+    builder = builder_arguments(model_kwargs, None)
     with working(f"loading {model}", LOAD_STEPS):
         from kswap.analysis.evaluation import evaluate_loaded, untrained_warning
         from kswap.analysis.loaded_model import load_model
@@ -81,7 +83,7 @@ def evaluate(
         from kswap.data.opening import image_set
 
         images = image_set(data, split, data_dir)
-        loaded = load_model(model, device, trust_source=trust_source, weights=weights, num_classes=num_classes)
+        loaded = load_model(model, device, None, trust_source, weights, num_classes, builder)
         loaded = loaded.prepared_by(adjusted(loaded.preprocessing, preprocessing, resize, crop, input_size))
         reason = untrained_reason(loaded.model)
     click.echo(f"pictures: {loaded.preprocessing}", err=True)

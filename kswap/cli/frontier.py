@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kswap.cli.formats import format_option, show
-from kswap.cli.options import parse_size
+from kswap.cli.options import builder_arguments, parse_size
 from kswap.cli.pictures import data_options, device_option, trained_options
 from kswap.runtimes.targets import TARGETS
 
@@ -84,6 +84,7 @@ def frontier(
         raise click.UsageError("--pretrained and --weights both say where the trained weights come from", ctx)
     listed = [text for given in (budgets or (_BUDGETS,)) for text in re.split(r"\s+", given) if text]
     size = parse_size(options.pop("input_size"))
+    builder = builder_arguments(options.pop("model_kwargs"), None)
     from kswap.data.opening import image_set
     from kswap.malloc import keep_freed_memory
     from kswap.transfer.frontier import frontier as measure
@@ -93,7 +94,7 @@ def frontier(
     if figure is not None:
         check_figure(figure)
     labelled = image_set(options.pop("data"), options["split"], data_dir)
-    made = measure(options.pop("model"), labelled, listed, input_size=size, **options)
+    made = measure(options.pop("model"), labelled, listed, input_size=size, **options, **builder)
     if figure is not None:
         save_figure(made, figure)
     show(made, format_)

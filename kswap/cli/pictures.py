@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kswap.cli.options import parse_size, weights_option
+from kswap.cli.options import model_kwarg_option, parse_size, weights_option
 from kswap.data.resizing import RESIZES
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ def evaluation_options(held_out_of: str) -> Callable[[Command], Command]:
 
 
 def trained_options(command: Command) -> Command:
-    """A file of weights for a MODEL that is given by name."""
+    """A file of weights for a MODEL that is given by name, and how that is built."""
     classes = click.option(
         "--num-classes", type=click.IntRange(min=1), metavar="N", help="Classes that FILE was trained for."
     )
-    return weights_option(classes(command))
+    return weights_option(classes(model_kwarg_option(command)))
 
 
 def preprocessing_options(command: Command) -> Command:

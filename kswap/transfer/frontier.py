@@ -114,6 +114,7 @@ def frontier(
     seed: int = 0,
     batch: int = 64,
     progress: bool = True,
+    **model_kwargs: Any,
 ) -> Frontier:
     """Accuracy right after projection, without any training, for several budgets; ``model`` is unchanged.
 
@@ -137,6 +138,7 @@ def frontier(
         seed: of pictures and fits.
         batch: pictures per forward pass, for the accuracy.
         progress: draw progress bars.
+        model_kwargs: other arguments of the builder of a name, such as ``act_layer="relu"``.
 
     Raises :class:`kswap.errors.KswapError` subclasses; :class:`PlanError` where no budget can be reached.
     """
@@ -146,7 +148,7 @@ def frontier(
         raise PlanError(f"a budget of latency is measured where the model will run: {wording('pass', 'add --')}target")
     labelled = image_set(data, split)
     pictures = _calibrated_on(labelled, calibration)
-    loaded = load_model(model, device, weights=weights, num_classes=num_classes)
+    loaded = load_model(model, device, weights=weights, num_classes=num_classes, model_kwargs=model_kwargs)
     if input_size is not None:
         channels, *_ = loaded.preprocessing.input_size
         height, width = input_size[-2:]

@@ -302,6 +302,21 @@ def test_a_directory_whose_classes_do_not_fit(saved: Path, tmp_path: Path) -> No
     assert "has 2: pass pictures of the classes that the model was trained for" in result.stderr
 
 
+def test_a_name_is_built_with_arguments_of_its_builder(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = trained(timm.create_model("test_resnet", num_classes=3, channels=[32, 32, 32, 32]))
+    torch.save(model.state_dict(), tmp_path / "mine.pth")
+    wanted = evaluate(model, folder, split="test", device="cpu")
+    mine = ("evaluate", "test_resnet", "--weights", f"{tmp_path}/mine.pth", "--data", str(folder), "--num-classes", "3")
+    more = ("--split", "test", "--device", "cpu", "--format", "json")
+    result = command(*mine, "--model-kwarg", "channels=[32,32,32,32]", *more)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["classes"] == wanted.to_json()["classes"]
+    assert command(*mine, *more).exit_code == 2  # these weights do not fit
+    with pytest.raises(ModelError, match=r"channels=\.\.\. is for a model's builder, and only a name has one"):
+        evaluate(model, folder, split="test", channels=[32])
+
+
 def test_a_name_is_evaluated_with_weights_of_a_file(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = trained(timm.create_model("test_efficientnet", num_classes=3))

@@ -143,7 +143,7 @@ def test_weights_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
-@pytest.mark.parametrize("to", ["torch-export", "onnx"])
+@pytest.mark.parametrize("to", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_an_export_that_cannot_be_written_is_one_line(tmp_path: Path, to: str) -> None:
     """torch's own writer ends the process when the disk is full."""
     out = tmp_path / f"m{'.pt2' if to == 'torch-export' else '.onnx'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Callable
@@ -59,6 +60,17 @@ def whole_numbers(value: object, *exact: int) -> set[str]:
     return known | {compact(number) for number in exact} | {f"+{compact(number)}" for number in exact}
 
 
+@functools.cache
+def numbers_of_report() -> set[str]:
+    return whole_numbers(LARGE, *(n for change in LARGE.totals.values() for n in (change.before, change.after)))
+
+
+@functools.cache
+def numbers_of_diff() -> set[str]:
+    changes = [*DIFF.totals.values(), *DIFF.originals.values(), DIFF.outside]
+    return whole_numbers(DIFF, *(n for c in changes for n in (c.before, c.after, c.after - c.before)))
+
+
 @settings(deadline=None, max_examples=40)
 @given(width=WIDTHS, terminal=st.booleans())
 @example(width=60, terminal=True)
@@ -66,7 +78,7 @@ def whole_numbers(value: object, *exact: int) -> set[str]:
 def test_report(width: int, terminal: bool) -> None:
     totals = LARGE.totals.values()
     text = shown(LARGE, width, terminal)
-    assert numbers(text) <= whole_numbers(LARGE, *(n for c in totals for n in (c.before, c.after)))
+    assert numbers(text) <= numbers_of_report()
     for change in totals:
         assert any(f"{form(change.after)} " in text for form in ("{:,}".format, compact))
         assert terminal or f" {change.before:,} " in text
@@ -81,7 +93,7 @@ def test_report(width: int, terminal: bool) -> None:
 def test_diff(width: int, terminal: bool) -> None:
     totals = [*DIFF.totals.values(), *DIFF.originals.values(), DIFF.outside]
     text = shown(DIFF, width, terminal)
-    assert numbers(text) <= whole_numbers(DIFF, *(n for c in totals for n in (c.before, c.after, c.after - c.before)))
+    assert numbers(text) <= numbers_of_diff()
     for change in totals:
         assert terminal or f" {change.before:,} " in text
         assert terminal or f" {signed(change.after - change.before)} " in text

@@ -105,7 +105,7 @@ def test_a_case_that_another_process_works_on_is_left_to_it(settings: Settings, 
     assert found.speeds is None
 
 
-@pytest.mark.parametrize("name", ["shuffle", "pruned"])
+@pytest.mark.parametrize("name", ["pruned", pytest.param("shuffle", marks=pytest.mark.slow)])
 def test_a_peer_has_the_parameters_of_the_main_network_and_repeats_itself(name: str, settings: Settings) -> None:
     one, two = (METHODS[name].build(settings, 1).conversion for _ in range(2))
     assert sum(p.numel() for p in one.model.parameters()) == pytest.approx(59_379, rel=0.02)

@@ -81,7 +81,11 @@ def test_a_study_runs_each_case_once_and_shows_all_of_them(settings: Settings, t
         transfer_study(replace(settings, images=128), tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"blocks-fresh", "budget-blocks", "budget"}))
+QUICK = {"low-rank", "pruned"}
+OTHERS = sorted(set(METHODS) - {"blocks-fresh", "budget-blocks", "budget"} - QUICK)
+
+
+@pytest.mark.parametrize("name", [*sorted(QUICK), *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_a_method_keeps_to_its_share_and_repeats_itself(name: str, settings: Settings, tmp_path: Path) -> None:
     subject = Subject.of(settings, tmp_path)
     before = {key: tensor.clone() for key, tensor in subject.model.state_dict().items()}
