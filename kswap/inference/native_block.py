@@ -24,6 +24,8 @@ from kswap.planner.layout import GroupedLayout
 # By the name of the class, which timm and torch write differently.
 _NUMBERS = {name.replace("_", ""): number for name, number in ACTIVATIONS.items()} | {"swish": ACTIVATIONS["silu"]}
 _CHANNELS = 1
+# Sums are of float32 in both.
+_TYPES = (torch.float32, torch.bfloat16)
 
 
 def number_of(activation: nn.Module | None) -> int | None:
@@ -95,8 +97,8 @@ class NativeBlock(nn.Module):
         """Whether the kernel computes the block of ``x``; gradients and those who see operators get stock ones."""
         return (
             operators_are_free(x)
-            and x.dtype is torch.float32
-            and self.k_weight.dtype is torch.float32
+            and x.dtype in _TYPES
+            and self.k_weight.dtype is x.dtype
             and x.device.type == "cpu"
             and x.ndim == 4
             and x.shape[_CHANNELS] == self.k.in_channels

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #if defined(__AVX512F__) || defined(__AVX__)
@@ -34,6 +35,8 @@ constexpr int kMostPixels = kMostVectors * kLanes;
 
 typedef float Vector __attribute__((vector_size(kLanes * 4)));
 typedef int32_t Integers __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t Bits __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t Halves __attribute__((vector_size(kLanes * 2)));
 typedef float Unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
@@ -56,6 +59,42 @@ inline Vector load_first(const float* from, int count) {
   for (int lane = 0; lane < count; ++lane) value[lane] = from[lane];
   return value;
 #endif
+}
+
+// The upper half of a float32. Tensors may hold such numbers; all arithmetic is in float32.
+struct Bfloat16 {
+  uint16_t bits;
+};
+typedef uint16_t UnalignedHalves __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
+
+inline float number(float value) { return value; }
+inline float number(Bfloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+inline Vector widened(Halves halves) { return (Vector)(__builtin_convertvector(halves, Bits) << 16); }
+
+// To the nearest, of two the even one; NaN stays NaN.
+inline Halves narrowed(Vector value) {
+  const Bits bits = (Bits)value, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return __builtin_convertvector((Bits)(value == value) & rounded | (Bits)(value != value) & 0x7fc0, Halves);
+}
+
+inline Vector load(const Bfloat16* from) { return widened(*reinterpret_cast<const UnalignedHalves*>(from)); }
+inline void store(Bfloat16* to, Vector value) { *reinterpret_cast<UnalignedHalves*>(to) = narrowed(value); }
+
+inline void store_first(Bfloat16* to, Vector value, int count) {
+  const Halves halves = narrowed(value);
+  for (int lane = 0; lane < count; ++lane) to[lane].bits = halves[lane];
+}
+
+inline Vector load_first(const Bfloat16* from, int count) {
+  Halves halves = {};
+  for (int lane = 0; lane < count; ++lane) halves[lane] = from[lane].bits;
+  return widened(halves);
 }
 
 // Numbers of kswap.native.operator.
@@ -132,16 +171,18 @@ struct Block {
 };
 
 // Pixels of a tensor (N, C, H, W): channel c of pixel p is at data + pixel offset + c * channel.
+template <class Number>
 struct Source {
-  const float* data;
-  const float* end;                     // of the memory that the tensor may read
+  const Number* data;
+  const Number* end;                    // of the memory that the tensor may read
   int64_t image, channel, line, pixel;  // strides of N, C, H and W, those of the layer multiplied in
   int64_t height, width;                // of the output
 };
 
 // How a tile of the output is written: planes of pixels (contiguous), or rows of channels (channels_last).
+template <class Number>
 struct Destination {
-  float* data;
+  Number* data;
   int64_t channels, pixels;  // of an image
   bool rows;
 };
@@ -166,12 +207,13 @@ inline __attribute__((always_inline)) void multiply(
 }
 
 // Computes tiles of one block, with memory of its own: one for each thread.
-template <int M>
+template <class Number, int M>
 class Tile {
  public:
   static constexpr int pixels = M * kLanes;
 
-  Tile(const Block& block, const Source& source, const Destination& destination, std::vector<float>& memory)
+  Tile(const Block& block, const Source<Number>& source, const Destination<Number>& destination,
+       std::vector<float>& memory)
       : block_(block), source_(source), destination_(destination) {
     const int64_t widest = std::max(block.k.width, block.has_l ? block.l.width : 0);
     const int64_t packed = (block.k.width + kLanes) * pixels, middle = block.has_l ? block.k.outputs * pixels : 0;
@@ -238,21 +280,22 @@ class Tile {
     for (int64_t i = 0; i < k.width; ++i) pointers_[i] = packed_ + i * pixels;
     if (source_.channel == 1) return read_rows(from);
     for (int64_t i = 0; i < k.width; ++i) {
-      const float* channel = source_.data + (from + i) % k.inputs * source_.channel;
-      for (int j = 0; j < pixels; ++j) packed_[i * pixels + j] = channel[offsets_[j]];
+      const Number* channel = source_.data + (from + i) % k.inputs * source_.channel;
+      for (int j = 0; j < pixels; ++j) packed_[i * pixels + j] = number(channel[offsets_[j]]);
     }
   }
 
   // Lanes beyond the tile hold other pixels, or zeros at the end of the memory; they are never written.
   void read_planes(int64_t from, int64_t filters) {
-    const bool copies = filters > 2 * kMostFilters;
+    [[maybe_unused]] const bool copies = filters > 2 * kMostFilters;
     for (int64_t i = 0; i < block_.k.width; ++i) {
-      const float* plane = source_.data + offsets_[0] + (from + i) % block_.k.inputs * source_.channel;
+      const Number* plane = source_.data + offsets_[0] + (from + i) % block_.k.inputs * source_.channel;
       float* copy = packed_ + i * pixels;
-      const bool inside = plane + pixels <= source_.end;
-      if (inside && !copies) {
-        pointers_[i] = plane;
-        continue;
+      if constexpr (std::is_same_v<Number, float>) {
+        if (!copies && plane + pixels <= source_.end) {
+          pointers_[i] = plane;
+          continue;
+        }
       }
       for (int m = 0; m < M; ++m) {
         const int64_t left = source_.end - plane - m * kLanes;
@@ -272,7 +315,7 @@ class Tile {
         Vector square[kLanes];
         for (int j = 0; j < kLanes; ++j) {
           const int pixel = m * kLanes + j;
-          const float* row = source_.data + offsets_[pixel] + channel;
+          const Number* row = source_.data + offsets_[pixel] + channel;
           __builtin_prefetch(row + 2 * kLanes);
           if (pixel >= count_)
             square[j] = Vector{};
@@ -360,7 +403,7 @@ class Tile {
   }
 
   void put_plane(int64_t channel, const Vector* row) {
-    float* to = destination_.data + (image_ * destination_.channels + channel) * destination_.pixels + first_;
+    Number* to = destination_.data + (image_ * destination_.channels + channel) * destination_.pixels + first_;
     for (int m = 0; m < M; ++m) {
       const int left = count_ - m * kLanes;
       if (left >= kLanes)
@@ -380,7 +423,7 @@ class Tile {
         transpose(square);
         const int rows = std::min(count_ - m * kLanes, kLanes);
         for (int j = 0; j < rows; ++j) {
-          float* to = destination_.data + (first_ + m * kLanes + j) * channels + c;
+          Number* to = destination_.data + (first_ + m * kLanes + j) * channels + c;
           if (run == kLanes)
             store(to, square[j]);
           else
@@ -391,8 +434,8 @@ class Tile {
   }
 
   const Block& block_;
-  const Source& source_;
-  const Destination& destination_;
+  const Source<Number>& source_;
+  const Destination<Number>& destination_;
   std::vector<const float*> pointers_;
   float *packed_, *middle_, *last_;
   int64_t offsets_[kMostPixels];
@@ -421,11 +464,11 @@ struct Tiling {
   }
 };
 
-template <int M>
-void compute_as(const Block& block, const Source& source, const Destination& destination, const Tiling& tiling,
-                int64_t begin, int64_t end) {
+template <int M, class Number>
+void compute_as(const Block& block, const Source<Number>& source, const Destination<Number>& destination,
+                const Tiling& tiling, int64_t begin, int64_t end) {
   thread_local std::vector<float> memory;
-  Tile<M> tile(block, source, destination, memory);
+  Tile<Number, M> tile(block, source, destination, memory);
   for (int64_t number = begin; number < end; ++number) {
     const int64_t image = number / tiling.tiles, place = number % tiling.tiles;
     const int64_t first = tiling.start(place);
@@ -434,8 +477,9 @@ void compute_as(const Block& block, const Source& source, const Destination& des
 }
 
 // Tiles `begin` to `end - 1` of images * tiles.
-inline void compute(const Block& block, const Source& source, const Destination& destination, const Tiling& tiling,
-                    int64_t begin, int64_t end) {
+template <class Number>
+void compute(const Block& block, const Source<Number>& source, const Destination<Number>& destination,
+             const Tiling& tiling, int64_t begin, int64_t end) {
   switch (tiling.vectors) {
     case 1:
       return compute_as<1>(block, source, destination, tiling, begin, end);

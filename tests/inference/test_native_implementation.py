@@ -101,6 +101,18 @@ def test_outputs_stay_in_both_memory_formats(
     assert len(calls) == 2 * len(natives(quick))
 
 
+def test_bfloat16_runs_in_the_kernel_too_and_loses_less_than_stock_operators(
+    model: nn.Module, example: Tensor, chosen: dict[str, ImplementationId], calls: list[int]
+) -> None:
+    halves, x = copy.deepcopy(model).bfloat16(), example.bfloat16()
+    quick = optimize_for_inference(halves, x, implementations=chosen)
+    calls.clear()
+    with torch.no_grad():
+        wanted, stock, found = model(example), halves(x).float(), quick(x).float()
+    assert len(calls) == len(natives(quick))
+    assert (found - wanted).abs().mean() <= 1.1 * (stock - wanted).abs().mean()
+
+
 @pytest.mark.usefixtures("few_rounds")
 def test_it_is_measured_only_where_it_is_asked_for(model: nn.Module, example: Tensor) -> None:
     stock = optimization_of(optimize_for_inference(model, example))

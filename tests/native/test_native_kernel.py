@@ -26,6 +26,7 @@ REFERENCES: dict[str, Callable[[Tensor], Tensor]] = {
     "hard_sigmoid": F.hardsigmoid,
 }
 RELATIVE = 3e-6  # to the largest output, float32 against float64
+ROUNDING = {torch.float32: 0.0, torch.bfloat16: 2**-8}  # of each output, to the type of the tensor
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,10 +63,12 @@ class Case:
         acts: tuple[str, str] = ("identity", "identity"),
         sum: bool = True,
         stride: tuple[int, int] = (1, 1),
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.k, self.second, self.step, self.acts, self.sum, self.stride = k, second, step, acts, sum, stride
-        self.weights = [self._weight(k), torch.randn(k.out_channels)]
-        self.weights += [self._weight(second), torch.randn(k.out_channels)] if second else []
+        weights = [self._weight(k), torch.randn(k.out_channels)]
+        weights += [self._weight(second), torch.randn(k.out_channels)] if second else []
+        self.weights = [weight.to(dtype) for weight in weights]
 
     @staticmethod
     def _weight(layout: GroupedLayout) -> Tensor:
@@ -88,7 +91,9 @@ class Case:
     def check(self, x: Tensor) -> Tensor:
         found, wanted = kernel(*self.arguments(x)), self.reference(x)
         assert found.shape == wanted.shape
-        assert (found - wanted).abs().max() <= RELATIVE * wanted.abs().max().clamp_min(1e-3)
+        assert found.dtype is x.dtype
+        allowed = ROUNDING[x.dtype] * wanted.abs() + RELATIVE * wanted.abs().max().clamp_min(1e-3)
+        assert ((found - wanted).abs() <= allowed).all()
         return found
 
 
@@ -109,6 +114,7 @@ def laid_out(x: Tensor, order: tuple[int, ...]) -> Tensor:
     acts=st.tuples(st.sampled_from([*ACTIVATIONS]), st.sampled_from([*ACTIVATIONS])),
     has_l=st.booleans(),
     sum=st.booleans(),
+    dtype=st.sampled_from([*ROUNDING]),
     seed=st.integers(0, 9999),
 )
 def test_blocks_are_those_of_float64(
@@ -121,6 +127,7 @@ def test_blocks_are_those_of_float64(
     acts: tuple[str, str],
     has_l: bool,
     sum: bool,
+    dtype: torch.dtype,
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
@@ -128,16 +135,18 @@ def test_blocks_are_those_of_float64(
     second = GroupedLayout.of(channels[1], channels[1], ch=ch) if has_l else None
     assume(all(one is None or one.group_width <= one.in_channels for one in (k, second)))
     n, h, w = shape
-    case = Case(k, second, step, acts, sum, stride)
-    case.check(laid_out(torch.randn(n, channels[0], h, w), tuple(order)))
+    case = Case(k, second, step, acts, sum, stride, dtype)
+    case.check(laid_out(torch.randn(n, channels[0], h, w).to(dtype), tuple(order)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 7), (14, 14), (1, 65), (5, 13)])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_both_memory_formats_are_kept(size: tuple[int, int], batch: int) -> None:
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_both_memory_formats_are_kept(size: tuple[int, int], batch: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    case = Case(GroupedLayout.of(50, 36, ch=16), GroupedLayout.of(36, 36, ch=16), 3, ("silu", "relu"))
-    x = torch.randn(batch, 50, *size)
+    layouts = GroupedLayout.of(50, 36, ch=16), GroupedLayout.of(36, 36, ch=16)
+    case = Case(*layouts, 3, ("silu", "relu"), dtype=dtype)
+    x = torch.randn(batch, 50, *size).to(dtype)
     assert case.check(x).is_contiguous()
     last = case.check(x.contiguous(memory_format=torch.channels_last))
     assert last.is_contiguous(memory_format=torch.channels_last)
@@ -165,6 +174,22 @@ def test_activations_treat_infinity_and_nan_as_torch_does(act: str) -> None:
     assert torch.isclose(found, wanted, rtol=1e-5, atol=1e-20, equal_nan=True).all()
 
 
+def test_bfloat16_is_rounded_as_torch_does() -> None:
+    """To the nearest, halfway to the even one; beyond the largest to infinity, and NaN stays."""
+    near = torch.arange(0x3F80_0000, 0x3F84_0000, 0x1000, dtype=torch.int32).view(torch.float32)
+    wanted = torch.cat([near, torch.tensor([3.4e38, float("inf"), float("nan"), 1e-40, 0.0])])
+    wanted = torch.cat([wanted, -wanted])
+    halves = wanted.to(torch.bfloat16)
+    case = Case(GroupedLayout.of(2, 1, ch=2), dtype=torch.bfloat16)
+    case.weights = [torch.ones(1, 2).to(torch.bfloat16), torch.zeros(1).to(torch.bfloat16)]
+    rest = (wanted - halves.float()).nan_to_num(posinf=0, neginf=0).to(torch.bfloat16)  # 16 bits hold it exactly
+    x = torch.stack([halves, rest])[None, :, None, :]
+    found = kernel(*case.arguments(x))[0, 0, 0]
+    assert torch.equal(found.isnan(), wanted.isnan())
+    exact = (halves.float() + rest.float()).to(torch.bfloat16)
+    assert torch.equal(found.nan_to_num(), exact.nan_to_num())
+
+
 def test_what_is_not_finite_reaches_no_other_group_or_pixel() -> None:
     torch.manual_seed(0)
     k = GroupedLayout.of(32, 16, ch=16)
@@ -181,8 +206,9 @@ def test_what_is_not_finite_reaches_no_other_group_or_pixel() -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (1, 0, 3, 2), (3, 2, 1, 0), (2, 0, 1, 3)])
 def test_the_operator_is_registered_as_torch_wants_it(order: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    case = Case(GroupedLayout.of(20, 36, ch=8), GroupedLayout.of(36, 36, ch=8), 2, ("silu", "silu"), stride=(2, 1))
-    x = laid_out(torch.randn(2, 20, 5, 7), order)
+    layouts, dtype = (GroupedLayout.of(20, 36, ch=8), GroupedLayout.of(36, 36, ch=8)), [*ROUNDING][order[0] % 2]
+    case = Case(*layouts, 2, ("silu", "silu"), stride=(2, 1), dtype=dtype)
+    x = laid_out(torch.randn(2, 20, 5, 7), order).to(dtype)
     library.opcheck(grouped_block(), case.arguments(x))
 
 
@@ -190,12 +216,14 @@ def test_wrong_arguments_are_refused() -> None:
     case = Case(GroupedLayout.of(20, 36, ch=8))
     with pytest.raises(RuntimeError, match="groups read each input"):
         kernel(*case.arguments(torch.randn(1, 90, 2, 2)))
-    with pytest.raises(RuntimeError, match="of float32"):
+    with pytest.raises(RuntimeError, match="of float32 or bfloat16"):
         kernel(*case.arguments(torch.randn(1, 20, 2, 2, dtype=torch.float64)))
     arguments = [*case.arguments(torch.randn(1, 20, 2, 2))]
     arguments[8] = 99
     with pytest.raises(RuntimeError, match="no activation"):
         kernel(*arguments)
+    with pytest.raises(RuntimeError, match="the type of the input"):
+        kernel(*case.arguments(torch.randn(1, 20, 2, 2, dtype=torch.bfloat16)))
 
 
 def test_the_kernel_for_gpus_and_this_one_are_operators_of_one_process() -> None:
