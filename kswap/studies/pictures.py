@@ -46,6 +46,7 @@ def write_picture(
         original: Title, cost and accuracies of the network that the others are compared with.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
@@ -59,6 +60,7 @@ def write_picture(
         axes.errorbar([place], means, bars, fmt="k*", markersize=12, capsize=3, label=title)
     axes.set(xscale="log", xlabel=cost, ylabel=accuracy)
     axes.grid(alpha=0.3, which="both")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5, 7)))  # numbers beside each other, not over
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="x", which="both", labelsize=7)

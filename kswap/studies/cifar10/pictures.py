@@ -20,13 +20,13 @@ def write_pictures(study: Cifar10Study, out: Path) -> tuple[Path, ...]:
 
 def _write(study: Cifar10Study, path: Path, label: str, cost: Callable[[Row], float]) -> Path:
     lines: dict[str, list[Row]] = {}
-    for row in sorted(study.rows, key=cost):
+    for row in study.rows:
         if row.method != BASELINE:
             lines.setdefault(row.line or row.title, []).append(row)
-    series = [
-        Series(title, rows[0].ours, [cost(row) for row in rows], [row.accuracy for row in rows])
-        for title, rows in lines.items()
-    ]
+    series = []  # in the order of methods, so that each has the same colour in both pictures
+    for title, rows in lines.items():
+        rows.sort(key=cost)
+        series.append(Series(title, rows[0].ours, [cost(row) for row in rows], [row.accuracy for row in rows]))
     first = study.baseline
     baseline = None if first is None else (first.title, cost(first), first.accuracy)
     return write_picture(path, series, label, "accuracy on the test pictures", baseline)
