@@ -36,13 +36,9 @@ SAMPLE = (
     "test_efficientnet_evos",
     "test_byobnet",
     "test_nfnet",
-    "test_maxvit",
-    "edgenext_xx_small",
-    "mobilenetv3_small_050",
     "regnetx_002",
     "starnet_s050",
     "convnext_zepto_rms",
-    "lcnet_035",
 )
 
 
