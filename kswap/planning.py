@@ -36,6 +36,17 @@ from kswap.zoo.paper_variants import paper_variant_notes
 RuleSpec = str | Path | RuleSet | dict[str, Any] | None
 
 
+def kinds_asked(kind: str, rules: RuleSet) -> frozenset[str]:
+    """The kinds of blocks that a plan for ``kind`` may have: rules may set others."""
+    stated = (rules.defaults.kind, *(rule.settings.kind for rule in rules.rules))
+    return frozenset({kind, *(own for own in stated if own is not None)})
+
+
+def can_align(kind: str, rules: RuleSet) -> bool:
+    """Whether any of these kinds has groups, which can be aligned."""
+    return any("align" in BLOCK_KINDS[own].keys for own in kinds_asked(kind, rules))
+
+
 @dataclass(frozen=True)
 class PlanSettings:
     """What the caller asks for: defaults that the rules may change for single sites."""
@@ -71,10 +82,10 @@ class PlanSettings:
         check_kind(kind)
         block = BlockSettings(kind=kind, ch=ch, scheme=scheme, rank=rank, align=align)
         loaded = load_rules(rules, scheme=scheme)
-        kinds = {kind, loaded.defaults.kind, *(rule.settings.kind for rule in loaded.rules)}
+        kinds = kinds_asked(kind, loaded)
         if rank is not None and "low-rank" not in kinds:
             raise PlanError("rank is for the kind low-rank: ask for that kind as well, or leave the rank out")
-        if align is not None and not any("align" in BLOCK_KINDS[own].keys for own in kinds if own is not None):
+        if align is not None and not can_align(kind, loaded):
             raise PlanError(f"align is for blocks of groups, and a {kind} block has none: leave align or the kind out")
         if linear and "linear" not in loaded.kinds:
             loaded = replace(loaded, kinds=(*loaded.kinds, "linear"), text="")

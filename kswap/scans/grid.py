@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kswap.errors import PlanError, wording
-from kswap.planner.alignment import check_align
-from kswap.planner.kinds import BLOCK_KINDS, check_kind
+from kswap.planner.kinds import check_kind
 from kswap.planner.schemes import check_ch, check_scheme
 from kswap.rules import RuleSet
 from kswap.scans.trial import Trial
@@ -45,12 +44,6 @@ class Grid:
         """The original of ``model`` and all its networks."""
         made = itertools.product(self.kinds, self.schemes, self.ch)
         return (Trial(model), *(Trial(model, *settings) for settings in made))
-
-    def checked_align(self, align: int | None) -> int | None:
-        """``align``, if one of the kinds has groups (:class:`PlanError`)."""
-        if align is not None and not any("align" in BLOCK_KINDS[kind].keys for kind in self.kinds):
-            raise PlanError(f"align is for blocks of groups, and {' and '.join(self.kinds)} has none: leave align out")
-        return None if align is None else check_align(align)
 
     def check_rules(self, rules: RuleSet) -> None:
         """Refuse rules whose head sets what is scanned over (:class:`PlanError`)."""

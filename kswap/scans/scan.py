@@ -118,7 +118,8 @@ def scan(
     elif data is not None:
         how = wording("train=", "--train RECIPE")
         raise StudyError(f"the pictures are for training: add a recipe with {how}, or leave them out")
-    planning = PlanningSettings(model_kwargs, input_size, rules, linear, skip_strides, grid.checked_align(align))
+    planning = PlanningSettings(model_kwargs, input_size, rules, linear, skip_strides, align)
+    planning.check_aligns(grid.trials(""))
     timing = None
     if latency is not None:
         cpu = Machine.here(threads).cpu

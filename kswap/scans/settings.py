@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kswap.errors import DeployError
-from kswap.planner.kinds import BLOCK_KINDS
-from kswap.planning import PlanSettings
-from kswap.rules import load_rules
+from kswap.errors import DeployError, PlanError
+from kswap.planner.alignment import check_align
+from kswap.planning import PlanSettings, can_align
+from kswap.rules import RuleSet, load_rules
 from kswap.scans.trial import Trial
 from kswap.training.recipe import TrainingRecipe
 
@@ -34,17 +34,31 @@ class PlanningSettings:
     skip_strides: int = 0
     align: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.align is not None:
+            check_align(self.align)
+
     def of(self, trial: Trial) -> PlanSettings:
         """What a trial asks of the planner. Raises :class:`kswap.errors.KswapError` subclasses."""
         assert trial.kind is not None
         assert trial.scheme is not None
         assert trial.ch is not None
-        rules = load_rules(None if self.rules is None else dict(self.rules), scheme=trial.scheme)
-        return PlanSettings.of(trial.ch, trial.scheme, rules, self.linear, trial.kind, align=self.align_of(trial.kind))
+        align = self.align_of(trial)
+        return PlanSettings.of(trial.ch, trial.scheme, self._rules_of(trial), self.linear, trial.kind, align=align)
 
-    def align_of(self, kind: str | None) -> int | None:
-        """What networks of a kind of block are planned with."""
-        return self.align if kind is not None and "align" in BLOCK_KINDS[kind].keys else None
+    def align_of(self, trial: Trial) -> int | None:
+        """What a trial is planned with: ``None`` where it has no blocks of groups."""
+        return self.align if trial.kind is not None and can_align(trial.kind, self._rules_of(trial)) else None
+
+    def check_aligns(self, trials: Iterable[Trial]) -> None:
+        """Refuse ``align`` where it is for none of the trials (:class:`kswap.errors.PlanError`)."""
+        kinds = {trial.kind: self.align_of(trial) for trial in trials if trial.kind is not None}
+        if self.align is not None and not any(kinds.values()):
+            raise PlanError(f"align is for blocks of groups, and {' or '.join(kinds)} has none: leave align out")
+
+    def _rules_of(self, trial: Trial) -> RuleSet:
+        assert trial.scheme is not None
+        return load_rules(None if self.rules is None else dict(self.rules), scheme=trial.scheme)
 
 
 @dataclass(frozen=True)

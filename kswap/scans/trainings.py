@@ -88,7 +88,7 @@ def trained(asked: Any) -> Any:
         "kind": blocks.kind,
         "rules": None if planning.rules is None else dict(planning.rules),
         "linear": planning.linear,
-        "align": planning.align_of(blocks.kind),
+        "align": planning.align_of(blocks),
         "skip_strides": planning.skip_strides,
         "input_size": planning.input_size,
         "device": training.device,

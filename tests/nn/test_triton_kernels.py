@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import library
 
 from kswap.planner import plan_layer
 
@@ -67,7 +68,7 @@ def test_they_compile_for_gpus(
         def __getitem__(self, grid: Any) -> Any:
             return lambda *given, **named: calls.append((self.kernel, given, {**named, **self.sizes}))
 
-    monkeypatch.setattr(launching.library, "wrap_triton", Recorded)
+    monkeypatch.setattr(library, "wrap_triton", Recorded)
     plan = plan_layer(inputs, outputs, ch)
     x, y = torch.zeros(1, inputs, 4, 4, dtype=dtype), torch.zeros(1, outputs, 4, 4, dtype=dtype)
     weight, vector = torch.zeros(outputs, plan.k.group_width, dtype=dtype), torch.zeros(outputs)

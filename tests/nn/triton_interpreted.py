@@ -11,7 +11,7 @@ import torch
 from fused_fixture import block_of, fused, results
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 import kswap
@@ -204,7 +204,7 @@ def test_operators_are_sound() -> None:
                 arguments += [layer.weight.detach().requires_grad_(), layer.bias.detach().requires_grad_()]  # type: ignore[union-attr]
                 arguments += [norm.weight, norm.bias] if training else []  # type: ignore[union-attr]
             eps = (1e-5, 1e-5) if training else ()
-            torch.library.opcheck(operator, (*arguments, *settings_of(k, l, 2, True), *eps), test_utils=checks)
+            library.opcheck(operator, (*arguments, *settings_of(k, l, 2, True), *eps), test_utils=checks)
 
 
 def test_exporters_and_compilers_see_one_operator() -> None:
